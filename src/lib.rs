@@ -1,0 +1,57 @@
+//! macwatch counts every Ethernet frame by the MAC address that sent it, and serves the counts to Prometheus.
+//!
+//! # The way of a frame
+//!
+//! ```text
+//!            interface::follow (netlink)
+//!                     │ which interfaces there are
+//!                     ▼
+//!  wire ─► capture (a thread per interface, pnet's channel) ─► sources (counter vectors, limits, expiry)
+//!                                                                 │ one snapshot
+//!  scraper ◄─ web (hyper: routes, limits) ◄─ exporter (families) ◄┘
+//!                                               └─► exposition (text format)
+//! ```
+//!
+//! # Layers
+//!
+//! Arrows point one way; `tests/layers.rs` holds them.
+//!
+//! | module | what it is | knows |
+//! |---|---|---|
+//! | [`mac`], [`frame`], [`clock`] | addresses, headers, what a super-frame stands for, time | nothing of ours |
+//! | [`exposition`] | the text format | nothing of ours |
+//! | [`sources`] | who sent how much: the hot path and the books | the above; the `prometheus` crate |
+//! | [`interface`] | which interfaces exist (netlink), which are watched and why | `mac` |
+//! | [`capture`] | opens, reads, binds again; where frames go is its caller's choice | `interface`, `frame`, `sys` |
+//! | [`web`] | the HTTP server; does not know what it serves | nothing of ours |
+//! | [`exporter`] | the main job, put together: the page, the landing page | all of the above |
+//! | [`commands`] | the other jobs: `watch`, `interfaces`; and how each starts and ends | all of the above |
+//! | [`cli`], [`config`] | what was typed; what is valid | `config` alone reads `cli` |
+//! | [`privileges`], [`log`] | capabilities; the log | nothing of ours |
+//! | `sys` | the only unsafe code | nothing of ours |
+//!
+//! # Threads
+//!
+//! The main thread runs a tokio runtime for netlink, signals and connections. Each interface has a capture
+//! thread that sleeps until frames arrive. Pages are rendered on a blocking thread that comes and goes.
+//! Capabilities are dropped before the second thread exists.
+//!
+//! # What a failure costs
+//!
+//! | failure | costs |
+//! |---|---|
+//! | a frame shorter than an Ethernet header | one count (`runt_frames_total`) |
+//! | a super-frame that the offload header cannot describe | that frame, counted as dropped |
+//! | the receive queue is full | those frames, counted as dropped |
+//! | no room for another source | its row; its frames are counted as untracked |
+//! | an interface goes down, or away | that interface: `capture_up 0`; bound again when netlink says so |
+//! | a read error of another kind | that interface, until a retry after a pause that doubles |
+//! | no descriptor or thread for a new interface | that interface; tried again every five seconds |
+//! | the netlink socket ends | changes are noticed late; opened again every five seconds |
+//! | an accept error | a warning, a pause |
+//! | rendering fails | that scrape: 500 |
+//! | no `CAP_NET_RAW` | the start: exit 1, with the remedy |
+
+pub mod clock;
+pub mod frame;
+pub mod mac;
