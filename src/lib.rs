@@ -53,5 +53,6 @@
 //! | no `CAP_NET_RAW` | the start: exit 1, with the remedy |
 
 pub mod clock;
+pub mod exposition;
 pub mod frame;
 pub mod mac;
