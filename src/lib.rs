@@ -56,3 +56,4 @@ pub mod clock;
 pub mod exposition;
 pub mod frame;
 pub mod mac;
+pub mod sources;

@@ -1,0 +1,146 @@
+//! The books of one interface, as a page sees them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::Row;
+use crate::frame::wire::Wire;
+use crate::mac::Mac;
+
+/// What the capturing thread writes and pages read.
+#[derive(Debug)]
+pub struct Ledger {
+    interface: Arc<str>,
+    untracked: Tally,
+    runts: AtomicU64,
+    /// Taken when a source appears or is forgotten and when a page is made, never for a frame of a source
+    /// that has a row. A source moves from its row to `expired` under it, so no page sees it in both or in
+    /// neither.
+    pub(super) entries: Mutex<Entries>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    /// In the order of the page.
+    pub(super) live: BTreeMap<Mac, Arc<Row>>,
+    pub(super) appeared: u64,
+    pub(super) expired_sources: u64,
+    pub(super) expired_frames: u64,
+    pub(super) expired_bytes: u64,
+}
+
+/// Frames and bytes that belong to no row.
+#[derive(Debug, Default)]
+struct Tally {
+    frames: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Ledger {
+    pub(super) fn new(interface: &str) -> Self {
+        Self {
+            interface: interface.into(),
+            untracked: Tally::default(),
+            runts: AtomicU64::new(0),
+            entries: Mutex::default(),
+        }
+    }
+
+    /// The interface whose books these are.
+    pub fn interface(&self) -> &Arc<str> {
+        &self.interface
+    }
+
+    #[inline]
+    pub(super) fn count_untracked(&self, wire: Wire) {
+        self.untracked.frames.fetch_add(wire.frames, Ordering::Relaxed);
+        self.untracked.bytes.fetch_add(wire.bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_runt(&self) {
+        self.runts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Reads each counter once; the totals are sums of what was read.
+    pub fn snapshot(&self) -> Snapshot {
+        let entries = self.entries.lock();
+        let sources: Vec<_> = entries.live.values().map(SourceSample::read).collect();
+        let snapshot = Snapshot {
+            interface: Arc::clone(&self.interface),
+            sources,
+            untracked_frames: self.untracked.frames.load(Ordering::Relaxed),
+            untracked_bytes: self.untracked.bytes.load(Ordering::Relaxed),
+            expired_frames: entries.expired_frames,
+            expired_bytes: entries.expired_bytes,
+            runt_frames: self.runts.load(Ordering::Relaxed),
+            new_sources: entries.appeared,
+            expired_sources: entries.expired_sources,
+        };
+        drop(entries);
+        snapshot
+    }
+}
+
+/// One interface's books at one time.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The interface.
+    pub interface: Arc<str>,
+    /// Its sources, in order of address.
+    pub sources: Vec<SourceSample>,
+    /// Frames of sources beyond the limit.
+    pub untracked_frames: u64,
+    /// Bytes of sources beyond the limit.
+    pub untracked_bytes: u64,
+    /// Frames of sources that have since been forgotten.
+    pub expired_frames: u64,
+    /// Bytes of sources that have since been forgotten.
+    pub expired_bytes: u64,
+    /// Frames shorter than an Ethernet header. They have no source, and their bytes are not counted.
+    pub runt_frames: u64,
+    /// Sources that appeared so far.
+    pub new_sources: u64,
+    /// Sources that fell idle so far.
+    pub expired_sources: u64,
+}
+
+impl Snapshot {
+    /// All frames captured: the sum of what this snapshot holds, so it cannot disagree with it.
+    pub fn frames(&self) -> u64 {
+        let live: u64 = self.sources.iter().map(|source| source.frames).sum();
+        live + self.expired_frames + self.untracked_frames + self.runt_frames
+    }
+
+    /// All bytes captured.
+    pub fn bytes(&self) -> u64 {
+        let live: u64 = self.sources.iter().map(|source| source.bytes).sum();
+        live + self.expired_bytes + self.untracked_bytes
+    }
+}
+
+/// One source at one time.
+#[derive(Clone, Debug)]
+pub struct SourceSample {
+    /// The source itself: its address and labels.
+    pub row: Arc<Row>,
+    /// Frames on the wire.
+    pub frames: u64,
+    /// Bytes on the wire.
+    pub bytes: u64,
+    /// Unix time of its newest frame, in milliseconds.
+    pub last_seen_unix_ms: u64,
+}
+
+impl SourceSample {
+    fn read(row: &Arc<Row>) -> Self {
+        Self {
+            row: Arc::clone(row),
+            frames: row.frames(),
+            bytes: row.bytes(),
+            last_seen_unix_ms: row.last_seen_unix_ms(),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The sources: who sends, how much, since when.
+//!
+//! [`Sources`] owns the two counter vectors of the mission, labelled by interface and source MAC, and the
+//! room that all interfaces share. Each watched interface has two faces here:
+//!
+//! - a [`Table`], owned by the thread that captures it: from MAC to cached handles, no lock on the path of a
+//!   frame;
+//! - a [`Ledger`], seen by whoever renders a page: one [`Snapshot`] of it is consistent in itself, so the
+//!   books balance: frames = live sources + expired + untracked + runts.
+
+mod ledger;
+mod row;
+mod table;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use prometheus::{IntCounterVec, Opts};
+
+pub use ledger::{Ledger, Snapshot, SourceSample};
+pub use row::Row;
+pub use table::Table;
+
+/// Name and help of the counter vectors; the page exposes them under these words.
+pub const FRAMES: (&str, &str) =
+    ("macwatch_source_frames_total", "Frames on the wire sent by this MAC address.");
+/// See [`FRAMES`].
+pub const BYTES: (&str, &str) = (
+    "macwatch_source_bytes_total",
+    "Bytes on the wire sent by this MAC address: Ethernet headers included, frame check sequences not.",
+);
+/// The labels of both vectors. The second has a fixed length, so that no two pairs concatenate alike: the
+/// crate hashes them without a separator.
+pub const LABELS: [&str; 2] = ["interface", "source_mac"];
+
+/// How many sources are remembered, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most sources of one interface.
+    pub per_interface: usize,
+    /// Most sources of all interfaces together.
+    pub total: usize,
+    /// A source silent for longer is forgotten.
+    pub idle_timeout: Duration,
+}
+
+/// All sources of all interfaces.
+#[derive(Debug)]
+pub struct Sources {
+    frames: IntCounterVec,
+    bytes: IntCounterVec,
+    limits: Limits,
+    /// Sources held now, on all interfaces.
+    held: AtomicUsize,
+    ledgers: RwLock<BTreeMap<Arc<str>, Arc<Ledger>>>,
+}
+
+impl Sources {
+    /// No sources yet.
+    ///
+    /// # Errors
+    ///
+    /// Only if the crate refuses the names of the vectors, which a test rules out.
+    pub fn new(limits: Limits) -> prometheus::Result<Arc<Self>> {
+        let vector = |(name, help): (&str, &str)| IntCounterVec::new(Opts::new(name, help), &LABELS);
+        Ok(Arc::new(Self {
+            frames: vector(FRAMES)?,
+            bytes: vector(BYTES)?,
+            limits,
+            held: AtomicUsize::new(0),
+            ledgers: RwLock::default(),
+        }))
+    }
+
+    /// The limits that all tables keep to.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The counter vectors: frames, bytes. The page is written from the tables' own handles to the same
+    /// counters; these are for whoever wants to `gather` them.
+    pub fn vectors(&self) -> (&IntCounterVec, &IntCounterVec) {
+        (&self.frames, &self.bytes)
+    }
+
+    /// Opens the books of an interface. They are on the page until the table is dropped.
+    ///
+    /// One interface has one table at a time: the series of a second one of the same name would be the same.
+    pub fn open(self: &Arc<Self>, interface: &str) -> Table {
+        let ledger = Arc::new(Ledger::new(interface));
+        self.ledgers.write().insert(ledger.interface().clone(), Arc::clone(&ledger));
+        Table::new(Arc::clone(self), ledger)
+    }
+
+    /// A consistent view of each interface, in order of name.
+    pub fn snapshot(&self) -> Vec<Snapshot> {
+        let ledgers: Vec<_> = self.ledgers.read().values().map(Arc::clone).collect();
+        ledgers.iter().map(|ledger| ledger.snapshot()).collect()
+    }
+
+    /// Takes the room of one source; false if there is none left.
+    fn reserve(&self) -> bool {
+        self.held
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+                (held < self.limits.total).then_some(held + 1)
+            })
+            .is_ok()
+    }
+
+    /// Gives the room of `count` sources back.
+    fn release(&self, count: usize) {
+        self.held.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    fn close(&self, ledger: &Arc<Ledger>) {
+        let mut ledgers = self.ledgers.write();
+        if ledgers.get(ledger.interface()).is_some_and(|current| Arc::ptr_eq(current, ledger)) {
+            ledgers.remove(ledger.interface());
+        }
+    }
+}

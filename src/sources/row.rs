@@ -1,0 +1,142 @@
+//! One source on one interface.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus::core::Metric;
+use prometheus::{IntCounter, Opts};
+
+use super::{BYTES, FRAMES, LABELS, Sources};
+use crate::clock::Moment;
+use crate::exposition;
+use crate::frame::wire::Wire;
+use crate::mac::Mac;
+
+/// The cached handles of one source, and when it was seen. One cache line.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct Row {
+    frames: IntCounter,
+    bytes: IntCounter,
+    seen_steady_ms: AtomicU64,
+    seen_unix_ms: AtomicU64,
+    first_seen_unix_ms: u64,
+    mac: Mac,
+    in_vector: bool,
+    /// `interface="eth0",source_mac="02:…"`, ready for the page.
+    labels: Box<str>,
+}
+
+impl Row {
+    /// Makes the counters of a new source. The slow path: it formats, allocates and takes the vectors' locks.
+    ///
+    /// # Errors
+    ///
+    /// Only if the crate refuses the names of the vectors, which it accepted before.
+    pub(super) fn new(sources: &Sources, interface: &str, mac: Mac, now: Moment) -> prometheus::Result<Self> {
+        let text = mac.to_string();
+        let values = [interface, text.as_str()];
+        let mut frames = sources.frames.get_metric_with_label_values(&values)?;
+        let mut bytes = sources.bytes.get_metric_with_label_values(&values)?;
+        // The vectors know their counters by a 64-bit hash of the labels alone, and strangers choose the
+        // labels: two sources may meet in one counter. The later one gets a pair of its own, so that the
+        // page stays true; only `gather` over the vectors does not see it.
+        let in_vector = is_labelled(&frames, &values) && is_labelled(&bytes, &values);
+        if !in_vector {
+            tracing::warn!(
+                interface,
+                source_mac = text,
+                "a source's labels hash like another's; counted outside the counter vector"
+            );
+            frames = lone_counter(FRAMES)?;
+            bytes = lone_counter(BYTES)?;
+        }
+        let mut labels = String::with_capacity(48);
+        exposition::write_label(&mut labels, LABELS[0], interface);
+        labels.push(',');
+        exposition::write_label(&mut labels, LABELS[1], &text);
+        Ok(Self {
+            frames,
+            bytes,
+            seen_steady_ms: AtomicU64::new(now.steady_ms),
+            seen_unix_ms: AtomicU64::new(now.unix_ms),
+            first_seen_unix_ms: now.unix_ms,
+            mac,
+            in_vector,
+            labels: labels.into(),
+        })
+    }
+
+    /// Counts one read. The path of every frame: three relaxed atomic operations and no more.
+    #[inline]
+    pub(super) fn count(&self, wire: Wire, now: Moment) {
+        self.frames.inc_by(wire.frames);
+        self.bytes.inc_by(wire.bytes);
+        // Written once per batch of frames, not once per frame: `now` is that of the batch.
+        if self.seen_steady_ms.load(Ordering::Relaxed) != now.steady_ms {
+            self.seen_steady_ms.store(now.steady_ms, Ordering::Relaxed);
+            self.seen_unix_ms.store(now.unix_ms, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes the counters out of the vectors.
+    pub(super) fn forget(&self, sources: &Sources, interface: &str) {
+        if self.in_vector {
+            let text = self.mac.to_string();
+            let values = [interface, text.as_str()];
+            // An error says that they are not there, which is what is wanted.
+            drop(sources.frames.remove_label_values(&values));
+            drop(sources.bytes.remove_label_values(&values));
+        }
+    }
+
+    /// Frames on the wire so far.
+    pub fn frames(&self) -> u64 {
+        self.frames.get()
+    }
+
+    /// Bytes on the wire so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// The address.
+    pub fn mac(&self) -> Mac {
+        self.mac
+    }
+
+    /// The labels as the page writes them, without braces.
+    pub fn labels(&self) -> &str {
+        &self.labels
+    }
+
+    /// Unix time of its first frame, in milliseconds.
+    pub fn first_seen_unix_ms(&self) -> u64 {
+        self.first_seen_unix_ms
+    }
+
+    /// Unix time of its newest frame, in milliseconds.
+    pub fn last_seen_unix_ms(&self) -> u64 {
+        self.seen_unix_ms.load(Ordering::Relaxed)
+    }
+
+    /// The same on the clock that never jumps.
+    pub(super) fn last_seen_steady_ms(&self) -> u64 {
+        self.seen_steady_ms.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether the counter that the vector handed out is that of these labels, in the order of [`LABELS`].
+fn is_labelled(counter: &IntCounter, values: &[&str; 2]) -> bool {
+    let metric = counter.metric();
+    let pairs = metric.get_label();
+    pairs.len() == LABELS.len()
+        && LABELS
+            .iter()
+            .zip(values)
+            .all(|(name, value)| pairs.iter().any(|pair| pair.name() == *name && pair.value() == *value))
+}
+
+/// A counter that belongs to no vector.
+fn lone_counter((name, help): (&str, &str)) -> prometheus::Result<IntCounter> {
+    IntCounter::with_opts(Opts::new(name, help))
+}

@@ -1,0 +1,133 @@
+//! The table of one interface: from MAC to counters. The hot path.
+//!
+//! For a frame of a source that has a row, [`Table::count`] may not allocate, lock, format, log, read a
+//! clock or touch a label. `benches/count.rs` measures it and counts its allocations.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Ledger, Row, Sources};
+use crate::clock::Moment;
+use crate::frame::wire::Wire;
+use crate::mac::Mac;
+
+/// Sources are looked through for idle ones at most this often.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+
+/// Owned by the thread that captures; see the module's docs.
+#[derive(Debug)]
+pub struct Table {
+    /// The hash is keyed at random: strangers choose the addresses, and must not choose the collisions.
+    rows: HashMap<Mac, Arc<Row>, ahash::RandomState>,
+    sources: Arc<Sources>,
+    ledger: Arc<Ledger>,
+    /// Steady time before which no source can have fallen idle.
+    next_sweep_ms: u64,
+}
+
+impl Table {
+    pub(super) fn new(sources: Arc<Sources>, ledger: Arc<Ledger>) -> Self {
+        Self { rows: HashMap::default(), sources, ledger, next_sweep_ms: 0 }
+    }
+
+    /// Counts one read that came from `source`, or from nobody if it was a runt.
+    #[inline]
+    pub fn count(&mut self, source: Option<Mac>, wire: Wire, now: Moment) {
+        match source {
+            Some(mac) => match self.rows.get(&mac) {
+                Some(row) => row.count(wire, now),
+                None => self.first_sight(mac, wire, now),
+            },
+            None => self.ledger.count_runt(),
+        }
+    }
+
+    /// A source without a row: it gets one if there is room.
+    #[cold]
+    fn first_sight(&mut self, mac: Mac, wire: Wire, now: Moment) {
+        let limits = self.sources.limits();
+        if self.rows.len() >= limits.per_interface || !self.sources.reserve() {
+            return self.ledger.count_untracked(wire);
+        }
+        let row = match Row::new(&self.sources, self.ledger.interface(), mac, now) {
+            Ok(row) => Arc::new(row),
+            Err(error) => {
+                tracing::error!(source_mac = %mac, %error, "no counter for a new source; counted as untracked");
+                self.sources.release(1);
+                return self.ledger.count_untracked(wire);
+            }
+        };
+        row.count(wire, now);
+        if self.rows.is_empty() {
+            self.next_sweep_ms = after(now, limits.idle_timeout);
+        }
+        let mut entries = self.ledger.entries.lock();
+        entries.live.insert(mac, Arc::clone(&row));
+        entries.appeared += 1;
+        drop(entries);
+        self.rows.insert(mac, row);
+    }
+
+    /// Forgets the sources that have been silent for longer than the idle time-out, and says how long to wait
+    /// before looking again; none while there are no sources. Cheap until the time has come.
+    pub fn expire(&mut self, now: Moment) -> Option<Duration> {
+        if self.rows.is_empty() {
+            return None;
+        }
+        if now.steady_ms >= self.next_sweep_ms {
+            self.sweep(now);
+        }
+        Some(Duration::from_millis(self.next_sweep_ms.saturating_sub(now.steady_ms)))
+    }
+
+    #[cold]
+    fn sweep(&mut self, now: Moment) {
+        let Self { rows, sources, ledger, .. } = self;
+        let idle_timeout = sources.limits().idle_timeout;
+        let mut oldest = now.steady_ms;
+        let mut forgotten = 0;
+        rows.retain(|mac, row| {
+            let seen = row.last_seen_steady_ms();
+            if now.since(seen) <= idle_timeout {
+                oldest = oldest.min(seen);
+                return true;
+            }
+            let mut entries = ledger.entries.lock();
+            entries.live.remove(mac);
+            entries.expired_sources += 1;
+            entries.expired_frames += row.frames();
+            entries.expired_bytes += row.bytes();
+            drop(entries);
+            row.forget(sources, ledger.interface());
+            forgotten += 1;
+            false
+        });
+        sources.release(forgotten);
+        // A flood leaves room for many behind; give it back to the system.
+        if rows.capacity() > 4 * rows.len().max(64) {
+            rows.shrink_to_fit();
+        }
+        let due = Moment { steady_ms: oldest, ..now };
+        self.next_sweep_ms = after(due, idle_timeout).max(after(now, SWEEP_PAUSE));
+    }
+}
+
+/// Steady time just after `pause` will have passed.
+fn after(now: Moment, pause: Duration) -> u64 {
+    now.steady_ms.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)).saturating_add(1)
+}
+
+/// Closes the books: the series are gone from the page and the vectors, the room is free.
+impl Drop for Table {
+    fn drop(&mut self) {
+        self.sources.close(&self.ledger);
+        for row in self.rows.values() {
+            row.forget(&self.sources, self.ledger.interface());
+        }
+        self.sources.release(self.rows.len());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::sources::Limits;
+
+const WIRE: Wire = Wire { frames: 1, bytes: 60 };
+
+fn limits(per_interface: usize, total: usize) -> Limits {
+    Limits { per_interface, total, idle_timeout: Duration::from_secs(10) }
+}
+
+fn at(seconds: u64) -> Moment {
+    Moment { unix_ms: 1_790_000_000_000 + seconds * 1000, steady_ms: seconds * 1000 }
+}
+
+fn mac(n: u64) -> Mac {
+    let octets = (0x0200_0000_0000 + n).to_be_bytes();
+    Mac::new(octets[2..].try_into().unwrap())
+}
+
+/// Children of the frame vector: what `gather` would show.
+fn in_vector(sources: &Sources) -> usize {
+    use prometheus::core::Collector;
+    sources.vectors().0.collect().iter().map(|family| family.get_metric().len()).sum()
+}
+
+#[test]
+fn counts_under_the_source_and_remembers_when() {
+    let sources = Sources::new(limits(8, 8)).unwrap();
+    let mut table = sources.open("eth0");
+    table.count(Some(mac(1)), WIRE, at(1));
+    table.count(Some(mac(1)), Wire { frames: 11, bytes: 15_306 }, at(5));
+    table.count(None, WIRE, at(5));
+
+    let [books] = &sources.snapshot()[..] else { panic!("one interface") };
+    let [source] = &books.sources[..] else { panic!("one source") };
+    assert_eq!((source.frames, source.bytes), (12, 15_366));
+    assert_eq!(source.row.first_seen_unix_ms(), at(1).unix_ms);
+    assert_eq!(source.last_seen_unix_ms, at(5).unix_ms);
+    assert_eq!(source.row.labels(), r#"interface="eth0",source_mac="02:00:00:00:00:01""#);
+    assert_eq!((books.frames(), books.bytes(), books.runt_frames), (13, 15_366, 1));
+}
+
+#[test]
+fn the_counter_vector_is_what_counts() {
+    let sources = Sources::new(limits(8, 8)).unwrap();
+    let mut table = sources.open("eth0");
+    for _ in 0..5 {
+        table.count(Some(mac(7)), WIRE, at(0));
+    }
+    let (frames, bytes) = sources.vectors();
+    let text = mac(7).to_string();
+    assert_eq!(frames.with_label_values(&["eth0", &text]).get(), 5);
+    assert_eq!(bytes.with_label_values(&["eth0", &text]).get(), 300);
+}
+
+#[test]
+fn beyond_the_limit_frames_are_untracked() {
+    let sources = Sources::new(limits(2, 3)).unwrap();
+    let (mut a, mut b) = (sources.open("a"), sources.open("b"));
+    for n in 0..3 {
+        a.count(Some(mac(n)), WIRE, at(0));
+        b.count(Some(mac(n)), WIRE, at(0));
+    }
+    let books = sources.snapshot();
+    assert_eq!(books[0].sources.len() + books[1].sources.len(), 3, "the total limit holds");
+    assert_eq!(books[0].sources.len(), 2, "the limit per interface holds");
+    assert_eq!(books[0].untracked_frames + books[1].untracked_frames, 3);
+    assert_eq!(books.iter().map(|b| (b.frames(), b.bytes())).collect::<Vec<_>>(), [(3, 180); 2]);
+}
+
+#[test]
+fn an_idle_source_expires_and_its_counts_stay_in_the_books() {
+    let sources = Sources::new(limits(2, 2)).unwrap();
+    let mut table = sources.open("eth0");
+    table.count(Some(mac(1)), WIRE, at(0));
+    table.count(Some(mac(2)), WIRE, at(6));
+    assert_eq!(table.expire(at(10)), Some(Duration::from_millis(1)), "ten seconds are not yet more than ten");
+    assert!(table.expire(at(11)).is_some());
+    let books = &sources.snapshot()[0];
+    assert_eq!(books.sources.iter().map(|s| s.row.mac()).collect::<Vec<_>>(), [mac(2)]);
+    assert_eq!((books.expired_sources, books.expired_frames, books.expired_bytes), (1, 1, 60));
+    assert_eq!((books.frames(), books.new_sources), (2, 2));
+    assert_eq!(in_vector(&sources), 1);
+
+    // Back again: it starts anew, and its room was free.
+    table.count(Some(mac(1)), WIRE, at(12));
+    let books = &sources.snapshot()[0];
+    assert_eq!((books.sources.len(), books.sources[0].frames, books.untracked_frames), (2, 1, 0));
+}
+
+#[test]
+fn the_next_look_is_when_the_oldest_source_may_fall_idle() {
+    let sources = Sources::new(limits(8, 8)).unwrap();
+    let mut table = sources.open("eth0");
+    assert_eq!(table.expire(at(0)), None);
+    table.count(Some(mac(1)), WIRE, at(0));
+    assert_eq!(table.expire(at(4)), Some(Duration::from_millis(6001)));
+    table.count(Some(mac(1)), WIRE, at(9));
+    table.expire(at(11));
+    assert_eq!(table.expire(at(11)), Some(Duration::from_millis(8001)), "ten seconds after its newest frame");
+}
+
+#[test]
+fn a_closed_table_leaves_nothing() {
+    let sources = Sources::new(limits(2, 2)).unwrap();
+    let mut table = sources.open("eth0");
+    table.count(Some(mac(1)), WIRE, at(0));
+    table.count(Some(mac(2)), WIRE, at(0));
+    drop(table);
+    assert!(sources.snapshot().is_empty());
+    assert_eq!(in_vector(&sources), 0);
+    let mut other = sources.open("eth1");
+    other.count(Some(mac(1)), WIRE, at(0));
+    assert_eq!(sources.snapshot()[0].sources.len(), 1, "the room is free again");
+}
+
+/// These two strings have the same 64-bit FNV-1a hash, so with the same address behind them the crate takes
+/// them for one counter.
+const COLLIDING: [&str; 2] = ["77kepQFQ8Kl", "!0IC=VloaY"];
+
+#[test]
+fn sources_that_hash_alike_do_not_share_a_counter() {
+    let sources = Sources::new(limits(8, 8)).unwrap();
+    let (mut a, mut b) = (sources.open(COLLIDING[0]), sources.open(COLLIDING[1]));
+    a.count(Some(mac(1)), WIRE, at(0));
+    for _ in 0..10 {
+        b.count(Some(mac(1)), WIRE, at(0));
+    }
+    assert_eq!(in_vector(&sources), 1, "the crate does confuse them");
+    let frames = |name: &str| {
+        sources.snapshot().iter().find(|books| &*books.interface == name).map(|books| books.sources[0].frames)
+    };
+    assert_eq!((frames(COLLIDING[0]), frames(COLLIDING[1])), (Some(1), Some(10)));
+
+    // The one outside the vector takes nothing out of it.
+    drop(b);
+    assert_eq!(in_vector(&sources), 1);
+    drop(a);
+    assert_eq!(in_vector(&sources), 0);
+}
+
+proptest! {
+    /// Whatever happens, every frame is in exactly one place.
+    #[test]
+    fn the_books_balance(
+        steps in proptest::collection::vec((0u64..12, 0u64..4, 1u64..50, any::<bool>()), 1..200),
+        per_interface in 1usize..6,
+        total in 1usize..8,
+    ) {
+        let sources = Sources::new(limits(per_interface, total)).unwrap();
+        let mut tables = [sources.open("a"), sources.open("b")];
+        let mut sent = [(0, 0); 2];
+        let mut now = 0;
+        for (n, pause, frames, second) in steps {
+            now += pause;
+            let wire = Wire { frames, bytes: frames * 100 };
+            let at = at(now);
+            let which = usize::from(second);
+            tables[which].count(Some(mac(n)), wire, at);
+            tables[which].expire(at);
+            sent[which].0 += wire.frames;
+            sent[which].1 += wire.bytes;
+            let books = sources.snapshot();
+            for (books, sent) in books.iter().zip(sent) {
+                prop_assert_eq!((books.frames(), books.bytes()), sent);
+                prop_assert!(books.sources.len() <= per_interface);
+                prop_assert_eq!(books.new_sources - books.expired_sources, books.sources.len() as u64);
+            }
+            let held: usize = books.iter().map(|b| b.sources.len()).sum();
+            prop_assert!(held <= total);
+            prop_assert_eq!(in_vector(&sources), held);
+        }
+    }
+}
