@@ -57,3 +57,4 @@ pub mod exposition;
 pub mod frame;
 pub mod mac;
 pub mod sources;
+mod sys;
