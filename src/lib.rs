@@ -55,6 +55,7 @@
 pub mod clock;
 pub mod exposition;
 pub mod frame;
+pub mod interface;
 pub mod mac;
 pub mod sources;
 mod sys;

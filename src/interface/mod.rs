@@ -1,0 +1,105 @@
+//! The machine's network interfaces: which exist, which of them are watched and why.
+
+pub mod follow;
+pub mod select;
+
+use pnet_datalink::{MacAddr, NetworkInterface};
+
+use crate::mac::Mac;
+
+/// `ARPHRD_ETHER`, the only type whose frames begin with an Ethernet header (include/uapi/linux/if_arp.h).
+const ETHERNET: u16 = 1;
+
+/// One interface, as netlink describes it (rtnetlink(7), `RTM_NEWLINK`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// The kernel's number for it; never used again while the machine runs, unless someone asks for it.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its hardware address, if that is an Ethernet one.
+    pub mac: Option<Mac>,
+    /// Administratively up (`IFF_UP`), with a carrier or not.
+    pub up: bool,
+    /// Its hardware type, `ARPHRD_…`.
+    pub hardware: u16,
+    /// The loopback.
+    pub loopback: bool,
+    /// The interface that it is a port of.
+    pub master: Option<Master>,
+}
+
+/// The interface that another one is a port of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Master {
+    /// Its index.
+    pub index: u32,
+    /// Its kind: `bridge`, `bond`, `team`, `vrf`, `openvswitch` …; empty if the kernel does not say.
+    pub kind: String,
+}
+
+impl Interface {
+    /// Whether its frames carry a sender's address: Ethernet, and not the loopback, whose are all zero.
+    pub fn is_ethernet(&self) -> bool {
+        self.hardware == ETHERNET && !self.loopback
+    }
+
+    /// What is wrong with watching it, if it cannot be watched.
+    pub fn unfit(&self) -> Option<String> {
+        if self.loopback {
+            Some("it is the loopback, whose frames carry no sender's address".to_owned())
+        } else if self.hardware != ETHERNET {
+            let kind = hardware_name(self.hardware);
+            Some(format!("its frames have no Ethernet header ({kind}), so no sender's address"))
+        } else {
+            None
+        }
+    }
+
+    /// The same in pnet's terms, for opening a channel. Only the index matters to the kernel.
+    pub fn for_pnet(&self) -> NetworkInterface {
+        let mac = self.mac.map(|mac| {
+            let [a, b, c, d, e, f] = mac.octets();
+            MacAddr(a, b, c, d, e, f)
+        });
+        NetworkInterface {
+            name: self.name.clone(),
+            description: String::new(),
+            index: self.index,
+            mac,
+            ips: Vec::new(),
+            flags: 0,
+        }
+    }
+}
+
+/// The hardware types that people meet, by the names that they know.
+fn hardware_name(hardware: u16) -> String {
+    match hardware {
+        512 => "ppp".to_owned(),
+        768 | 769 => "an IP tunnel".to_owned(),
+        776 => "sit".to_owned(),
+        778 => "gre".to_owned(),
+        801..=803 => "Wi-Fi in monitor mode".to_owned(),
+        65_534 => "tun, wireguard or another without link layer".to_owned(),
+        other => format!("hardware type {other}"),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fixture {
+    use super::*;
+
+    /// An Ethernet interface that is up and stands for itself.
+    pub(crate) fn ethernet(index: u32, name: &str) -> Interface {
+        Interface {
+            index,
+            name: name.to_owned(),
+            mac: Some(Mac::new([2, 0, 0, 0, 0, 1])),
+            up: true,
+            hardware: ETHERNET,
+            loopback: false,
+            master: None,
+        }
+    }
+}
