@@ -1,0 +1,19 @@
+//! Capturing: one thread per watched interface, and the supervisor that keeps them to what netlink says.
+//!
+//! ```text
+//! netlink ─► Supervisor::reconcile ─► Worker (one thread each) ─► Sink
+//!                    │                     │
+//!                    └──── Status ◄────────┘  ◄─ pages, metrics
+//! ```
+//! What becomes of the frames is the [`Destination`]'s business: the exporter counts them, `watch` prints
+//! them.
+
+mod socket;
+mod status;
+mod supervisor;
+mod worker;
+
+pub use socket::{Direction, PacketSocket, SocketPool};
+pub use status::{Board, Link, Status};
+pub use supervisor::{Destination, Settings, Supervisor};
+pub use worker::Sink;

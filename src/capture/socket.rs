@@ -1,0 +1,199 @@
+//! The packet socket of one interface, made before pnet opens a channel on it.
+//!
+//! A socket that pnet makes itself listens to *every* interface until it is bound. Ours is made with
+//! protocol 0 and hears nothing until pnet binds it. It also outlives the channel: pnet is given a duplicate
+//! of the descriptor each time, so options, the receive queue and what is in it stay when the interface is
+//! bound again.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+
+use pnet_datalink::{Channel, Config, DataLinkReceiver, NetworkInterface};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
+use socket2::{SockFilter, SockRef};
+
+use crate::frame::HEADER_BYTES;
+use crate::frame::wire::OFFLOAD_BYTES;
+use crate::sys::packet;
+
+/// Holds the largest super-frame: `GSO_MAX_SIZE` is eight times 64 KiB where BIG TCP is on
+/// (include/linux/netdevice.h), and some room for headers. pnet would cut a longer one without a word. The
+/// pages are not touched, so not used, until such a frame arrives.
+const READ_BYTES: usize = OFFLOAD_BYTES + HEADER_BYTES + 8 * 65_536 + 1024;
+
+/// The receive queue asked for: at 2 M frames/s of the smallest size it lasts about 80 ms.
+const QUEUE_BYTES: usize = 64 << 20;
+
+/// No queue takes more than this part of the machine's memory.
+const QUEUE_MEMORY_SHARE: u64 = 64;
+
+/// Which frames count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// Those that arrive and those that this host sends.
+    #[default]
+    Both,
+    /// Those that arrive.
+    In,
+    /// Those that this host sends.
+    Out,
+}
+
+/// A packet socket, bound or not yet.
+#[derive(Debug)]
+pub struct PacketSocket {
+    descriptor: OwnedFd,
+}
+
+impl PacketSocket {
+    /// Makes a socket that hears nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` without `CAP_NET_RAW`, `EMFILE` and its like, `ENOPROTOOPT` where the kernel is too old for
+    /// [`Direction::In`].
+    pub fn open(direction: Direction) -> io::Result<Self> {
+        let descriptor = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+        packet::set_offload_header(&descriptor)?;
+        match direction {
+            Direction::Both => {}
+            Direction::In => packet::set_ignore_outgoing(&descriptor)?,
+            Direction::Out => SockRef::from(&descriptor).attach_filter(&outgoing_only())?,
+        }
+        let wanted = queue_bytes();
+        // Beyond net.core.rmem_max only with CAP_NET_ADMIN; without it the kernel gives what it may.
+        if sockopt::set_socket_recv_buffer_size_force(&descriptor, wanted).is_err() {
+            sockopt::set_socket_recv_buffer_size(&descriptor, wanted)?;
+        }
+        Ok(Self { descriptor })
+    }
+
+    /// Opens pnet's channel for an interface on this socket, which binds it. Frames arrive from then on; an
+    /// interface that is down is bound too, and frames arrive once it is up.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if the interface has just gone, `EMFILE` and its like.
+    pub fn bind(
+        &self,
+        interface: &NetworkInterface,
+        promiscuous: bool,
+    ) -> io::Result<Box<dyn DataLinkReceiver>> {
+        // pnet owns what it is given and closes it, also when it fails.
+        let duplicate = self.descriptor.try_clone()?.into_raw_fd();
+        let config = Config {
+            read_buffer_size: READ_BYTES,
+            write_buffer_size: 0,
+            // `next` then returns at once when there is nothing to read.
+            read_timeout: Some(std::time::Duration::ZERO),
+            promiscuous,
+            socket_fd: Some(duplicate),
+            ..Config::default()
+        };
+        match pnet_datalink::channel(interface, config)? {
+            Channel::Ethernet(_, receiver) => Ok(receiver),
+            _ => Err(io::Error::other("pnet opened a channel of another kind")),
+        }
+    }
+
+    /// The error that waits on the socket, taken off it.
+    ///
+    /// # Errors
+    ///
+    /// That of getsockopt(2).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        SockRef::from(&self.descriptor).take_error()
+    }
+
+    /// Frames dropped for want of room in the queue since this was last asked.
+    ///
+    /// # Errors
+    ///
+    /// That of getsockopt(2).
+    pub fn take_drops(&self) -> io::Result<u32> {
+        packet::take_drops(&self.descriptor)
+    }
+
+    /// Bytes of memory that the receive queue may take, as the kernel accounts them (a small frame costs
+    /// about 768).
+    pub fn queue_bytes(&self) -> usize {
+        sockopt::socket_recv_buffer_size(&self.descriptor).unwrap_or(0)
+    }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+fn queue_bytes() -> usize {
+    let system = rustix::system::sysinfo();
+    let share = system.totalram.saturating_mul(u64::from(system.mem_unit)) / QUEUE_MEMORY_SHARE;
+    usize::try_from(share).unwrap_or(usize::MAX).clamp(1 << 20, QUEUE_BYTES)
+}
+
+/// A classic filter that keeps what this host sends: `PACKET_OUTGOING` (4) in `skb->pkt_type`
+/// (Documentation/networking/filter.rst, "type" extension).
+fn outgoing_only() -> [SockFilter; 4] {
+    const LOAD_WORD: u16 = 0x20;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    /// `SKF_AD_OFF + SKF_AD_PKTTYPE`
+    const PACKET_TYPE: u32 = 0xffff_f000 + 4;
+    const OUTGOING: u32 = 4;
+    [
+        SockFilter::new(LOAD_WORD, 0, 0, PACKET_TYPE),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, OUTGOING),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+        SockFilter::new(RETURN, 0, 0, 0),
+    ]
+}
+
+/// Sockets made while it was allowed to give them large receive queues.
+///
+/// That takes `CAP_NET_ADMIN`, which is dropped before the first frame is read. Interfaces that appear later
+/// get a spare one of these; once they are used up, a new socket's queue is bounded by net.core.rmem_max.
+#[derive(Debug)]
+pub struct SocketPool {
+    direction: Direction,
+    spare: Vec<PacketSocket>,
+}
+
+impl SocketPool {
+    /// Spare sockets beyond those needed at once. An idle one costs a descriptor and about a kilobyte.
+    const SPARE: usize = 16;
+
+    /// Makes sockets for `needed` interfaces, and some to spare.
+    ///
+    /// # Errors
+    ///
+    /// If not even one can be made: see [`PacketSocket::open`]. It is made in any case, so that a missing
+    /// capability shows at the start and not when the first interface appears.
+    pub fn prepare(direction: Direction, needed: usize) -> io::Result<Self> {
+        let mut spare = vec![PacketSocket::open(direction)?];
+        while spare.len() < needed + Self::SPARE {
+            match PacketSocket::open(direction) {
+                Ok(socket) => spare.push(socket),
+                // Descriptors may be few: then those that are missing are asked for when they are needed.
+                Err(error) => {
+                    tracing::debug!(%error, made = spare.len(), "no more spare sockets");
+                    break;
+                }
+            }
+        }
+        Ok(Self { direction, spare })
+    }
+
+    /// A socket that hears nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// See [`PacketSocket::open`].
+    pub fn take(&mut self) -> io::Result<PacketSocket> {
+        match self.spare.pop() {
+            Some(socket) => Ok(socket),
+            None => PacketSocket::open(self.direction),
+        }
+    }
+}

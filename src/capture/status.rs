@@ -1,0 +1,146 @@
+//! What is known of the capture on each watched interface, for whoever asks: pages, metrics, the log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::PacketSocket;
+use crate::mac::Mac;
+
+/// The state of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Link {
+    /// There is no such interface.
+    Absent,
+    /// It is administratively down.
+    Down,
+    /// It is administratively up.
+    Up,
+    /// It is of a kind that cannot be watched.
+    Unfit,
+}
+
+/// One watched interface.
+#[derive(Debug)]
+pub struct Status {
+    interface: String,
+    link: AtomicU8,
+    bound: AtomicBool,
+    mac: Mutex<Option<Mac>>,
+    rebinds: AtomicU64,
+    unreadable: AtomicU64,
+    dropped: AtomicU64,
+    socket: Arc<PacketSocket>,
+}
+
+impl Status {
+    pub(super) fn new(interface: &str, socket: Arc<PacketSocket>) -> Self {
+        Self {
+            interface: interface.to_owned(),
+            link: AtomicU8::new(Link::Absent as u8),
+            bound: AtomicBool::new(false),
+            mac: Mutex::new(None),
+            rebinds: AtomicU64::new(0),
+            unreadable: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            socket,
+        }
+    }
+
+    /// The same capture under another name; what was counted so far is the old name's.
+    pub(super) fn renamed(&self, interface: &str) -> Self {
+        let status = Self::new(interface, Arc::clone(&self.socket));
+        status.set_link(self.link(), self.mac());
+        status.set_bound(self.bound.load(Ordering::Relaxed));
+        status
+    }
+
+    /// The name of the interface.
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    /// Whether frames are being captured.
+    pub fn capture_up(&self) -> bool {
+        self.bound.load(Ordering::Relaxed) && self.link() == Link::Up
+    }
+
+    /// The state of the interface.
+    pub fn link(&self) -> Link {
+        match self.link.load(Ordering::Relaxed) {
+            link if link == Link::Up as u8 => Link::Up,
+            link if link == Link::Down as u8 => Link::Down,
+            link if link == Link::Unfit as u8 => Link::Unfit,
+            _ => Link::Absent,
+        }
+    }
+
+    /// The interface's own address, if it was ever there.
+    pub fn mac(&self) -> Option<Mac> {
+        *self.mac.lock()
+    }
+
+    /// How often the capture had to be bound again.
+    pub fn rebinds(&self) -> u64 {
+        self.rebinds.load(Ordering::Relaxed)
+    }
+
+    /// Frames that the kernel saw for us and could not hand over: no room in the queue, or no way to describe
+    /// them. A super-frame counts once: what was dropped cannot be taken apart.
+    pub fn dropped_frames(&self) -> u64 {
+        // The kernel forgets the number as it tells it, so whoever asks must add it up. An error would say
+        // that the socket is closed, and ours is open.
+        if let Ok(drops) = self.socket.take_drops() {
+            self.dropped.fetch_add(u64::from(drops), Ordering::Relaxed);
+        }
+        self.dropped.load(Ordering::Relaxed) + self.unreadable.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of memory that the receive queue may take.
+    pub(super) fn queue_bytes(&self) -> usize {
+        self.socket.queue_bytes()
+    }
+
+    pub(super) fn set_link(&self, link: Link, mac: Option<Mac>) {
+        self.link.store(link as u8, Ordering::Relaxed);
+        if mac.is_some() {
+            *self.mac.lock() = mac;
+        }
+    }
+
+    pub(super) fn set_bound(&self, bound: bool) {
+        self.bound.store(bound, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_rebind(&self) {
+        self.rebinds.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_unreadable(&self) {
+        self.unreadable.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// All watched interfaces.
+#[derive(Debug, Default)]
+pub struct Board {
+    interfaces: RwLock<BTreeMap<String, Arc<Status>>>,
+}
+
+impl Board {
+    /// The watched interfaces, in order of name.
+    pub fn list(&self) -> Vec<Arc<Status>> {
+        self.interfaces.read().values().cloned().collect()
+    }
+
+    pub(super) fn add(&self, status: &Arc<Status>) {
+        self.interfaces.write().insert(status.interface.clone(), Arc::clone(status));
+    }
+
+    pub(super) fn remove(&self, interface: &str) {
+        self.interfaces.write().remove(interface);
+    }
+}

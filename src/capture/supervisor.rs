@@ -1,0 +1,326 @@
+//! Keeps the captures to what the machine's interfaces are and what was asked for.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::worker::{Sink, Worker};
+use super::{Board, Link, SocketPool, Status};
+use crate::interface::Interface;
+use crate::interface::follow::{Follower, Listing};
+use crate::interface::select::{Selection, Verdict};
+
+/// A change for the worse is logged when it has lasted this long: `ip link del` takes an interface down
+/// first, and one thing that happened deserves one line.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// When something failed that no notice will announce the end of.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Where the frames of each interface go.
+pub trait Destination: 'static {
+    /// Takes the frames of one interface, on that interface's thread.
+    type Sink: Sink;
+
+    /// A sink for this interface. The one before it of the same name has been dropped.
+    fn open(&self, interface: &str) -> Self::Sink;
+}
+
+/// What to capture.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// On which interfaces.
+    pub selection: Selection,
+    /// Also frames that are meant for others.
+    pub promiscuous: bool,
+}
+
+/// See the module's docs.
+#[derive(Debug)]
+pub struct Supervisor<D: Destination> {
+    settings: Settings,
+    destination: D,
+    sockets: SocketPool,
+    board: Arc<Board>,
+    watched: BTreeMap<String, Watched<D::Sink>>,
+    /// Something failed that is to be tried again.
+    unsettled: bool,
+}
+
+/// One watched interface.
+#[derive(Debug)]
+struct Watched<S> {
+    worker: Worker<S>,
+    status: Arc<Status>,
+    /// Asked for by name: it is waited for when it is not there.
+    named: bool,
+    /// The index that the worker was told to capture on.
+    index: Option<u32>,
+    /// The state that the log told last.
+    told: Link,
+    /// When to tell of a change for the worse, if it lasts.
+    tell_at: Option<Instant>,
+}
+
+impl<D: Destination> Supervisor<D> {
+    /// Watches nothing yet.
+    pub fn new(settings: Settings, destination: D, sockets: SocketPool) -> Self {
+        Self {
+            settings,
+            destination,
+            sockets,
+            board: Arc::default(),
+            watched: BTreeMap::new(),
+            unsettled: false,
+        }
+    }
+
+    /// What is known of each watched interface.
+    pub fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
+    }
+
+    /// Follows the interfaces for good; cancel it to stop.
+    pub async fn follow(&mut self, mut follower: Follower) {
+        loop {
+            let failure = match self.follow_until_it_ends(&mut follower).await {
+                Ok(never) => match never {},
+                Err(failure) => failure,
+            };
+            tracing::error!(error = %failure, retry_in = ?RETRY, "cannot follow the interfaces");
+            tokio::time::sleep(RETRY).await;
+            match Follower::open() {
+                Ok(opened) => follower = opened,
+                Err(error) => tracing::error!(%error, "cannot open a netlink socket"),
+            }
+        }
+    }
+
+    async fn follow_until_it_ends(
+        &mut self,
+        follower: &mut Follower,
+    ) -> io::Result<std::convert::Infallible> {
+        loop {
+            let listing = follower.list().await?;
+            self.reconcile(&listing);
+            let tell_at = self.watched.values().filter_map(|watched| watched.tell_at).min();
+            let retry_at = self.unsettled.then(|| Instant::now() + RETRY);
+            tokio::select! {
+                changed = follower.changed() => changed?,
+                () = at(tell_at) => self.tell_what_lasted(),
+                () = at(retry_at) => {}
+            }
+        }
+    }
+
+    /// Makes the captures what they ought to be, given what exists.
+    pub fn reconcile(&mut self, listing: &Listing) {
+        self.unsettled = false;
+        let Listing { interfaces, deleted } = listing;
+        let wanted = self.wanted(interfaces);
+        self.rename(&wanted, deleted);
+        let gone: Vec<String> =
+            self.watched.keys().filter(|name| !wanted.contains_key(name.as_str())).cloned().collect();
+        for name in gone {
+            self.lose(&name, interfaces);
+        }
+        for interface in wanted.values() {
+            self.keep(interface, deleted);
+        }
+        for name in self.settings.selection.clone().literals() {
+            if !self.watched.contains_key(name) {
+                self.wait_for(name, interfaces);
+            }
+        }
+    }
+
+    /// The interfaces to watch, by name.
+    fn wanted<'a>(&self, interfaces: &'a [Interface]) -> BTreeMap<&'a str, &'a Interface> {
+        interfaces
+            .iter()
+            .filter(|interface| {
+                let watched = self
+                    .watched
+                    .get(&interface.name)
+                    .is_some_and(|watched| watched.index == Some(interface.index));
+                self.settings.selection.verdict(interface, interfaces, watched).is_watched()
+            })
+            .map(|interface| (interface.name.as_str(), interface))
+            .collect()
+    }
+
+    /// An interface that has a new name keeps its capture, so that no frame is lost between the two; what
+    /// arrives from now on counts under the new name. Not if the old name is waited for: its counts stay.
+    fn rename(&mut self, wanted: &BTreeMap<&str, &Interface>, deleted: &HashSet<u32>) {
+        let renamed: Vec<(String, &Interface)> = self
+            .watched
+            .iter()
+            .filter(|(name, watched)| !watched.named && !wanted.contains_key(name.as_str()))
+            .filter_map(|(name, watched)| {
+                let index = watched.index.filter(|index| !deleted.contains(index))?;
+                let interface = wanted.values().find(|interface| interface.index == index)?;
+                (!self.watched.contains_key(&interface.name)).then(|| (name.clone(), *interface))
+            })
+            .collect();
+        for (old, interface) in renamed {
+            let Some(mut watched) = self.watched.remove(&old) else {
+                continue;
+            };
+            let status = Arc::new(watched.status.renamed(&interface.name));
+            watched.worker.rename(Arc::clone(&status), self.destination.open(&interface.name));
+            self.board.remove(&old);
+            self.board.add(&status);
+            watched.status = status;
+            watched.named = self.settings.selection.literals().any(|name| name == interface.name);
+            tracing::info!(interface = interface.name, was = old, "interface renamed");
+            self.watched.insert(interface.name.clone(), watched);
+        }
+    }
+
+    /// A watched interface is not there any more, or not to be watched.
+    fn lose(&mut self, name: &str, interfaces: &[Interface]) {
+        let now = interfaces.iter().find(|interface| interface.name == name);
+        let Some(watched) = self.watched.get_mut(name) else {
+            return;
+        };
+        if watched.named {
+            let link = if now.is_some() { Link::Unfit } else { Link::Absent };
+            if watched.index.take().is_some() {
+                watched.worker.release();
+            }
+            watched.become_(link, now);
+            return;
+        }
+        let why = now.map_or_else(
+            || "it is gone".to_owned(),
+            |interface| match self.settings.selection.verdict(interface, interfaces, false) {
+                Verdict::Not(why) => why,
+                _ => "another took its name".to_owned(),
+            },
+        );
+        tracing::info!(interface = name, why, "no longer capturing");
+        self.board.remove(name);
+        self.watched.remove(name);
+    }
+
+    /// An interface that is there and is to be watched.
+    fn keep(&mut self, interface: &Interface, deleted: &HashSet<u32>) {
+        let name = &interface.name;
+        if !self.watched.contains_key(name) && !self.start(name) {
+            return;
+        }
+        let Some(watched) = self.watched.get_mut(name) else {
+            return;
+        };
+        let same = watched.index == Some(interface.index) && !deleted.contains(&interface.index);
+        if !same {
+            watched.index = Some(interface.index);
+            watched.status.set_bound(false);
+            watched.worker.bind(interface.for_pnet());
+        }
+        watched.become_(if interface.up { Link::Up } else { Link::Down }, Some(interface));
+    }
+
+    /// An interface that was named and does not exist: its series say so until it does.
+    fn wait_for(&mut self, name: &str, interfaces: &[Interface]) {
+        let now = interfaces.iter().find(|interface| interface.name == name);
+        if self.start(name)
+            && let Some(watched) = self.watched.get_mut(name)
+        {
+            watched.told = if now.is_some() { Link::Unfit } else { Link::Absent };
+            watched.status.set_link(watched.told, None);
+            let exist = names(interfaces);
+            match now.and_then(Interface::unfit) {
+                Some(why) => tracing::error!(interface = name, why, "cannot be watched"),
+                None => tracing::warn!(interface = name, exist, "no such interface yet; waiting for it"),
+            }
+        }
+    }
+
+    /// Starts a thread for an interface; false if that failed, to be tried again.
+    fn start(&mut self, name: &str) -> bool {
+        let started = self.sockets.take().and_then(|socket| {
+            let socket = Arc::new(socket);
+            let status = Arc::new(Status::new(name, Arc::clone(&socket)));
+            let sink = self.destination.open(name);
+            let worker = Worker::start(socket, Arc::clone(&status), sink, self.settings.promiscuous)?;
+            Ok((worker, status))
+        });
+        match started {
+            Ok((worker, status)) => {
+                self.board.add(&status);
+                let named = self.settings.selection.literals().any(|literal| literal == name);
+                let watched =
+                    Watched { worker, status, named, index: None, told: Link::Absent, tell_at: None };
+                self.watched.insert(name.to_owned(), watched);
+                true
+            }
+            Err(error) => {
+                tracing::error!(interface = name, %error, retry_in = ?RETRY, "cannot start capturing");
+                self.unsettled = true;
+                false
+            }
+        }
+    }
+
+    fn tell_what_lasted(&mut self) {
+        let now = Instant::now();
+        for watched in self.watched.values_mut() {
+            if watched.tell_at.is_some_and(|when| when <= now) {
+                watched.tell();
+            }
+        }
+    }
+}
+
+impl<S> Watched<S> {
+    /// Notes the state of the interface, and tells the log: at once when it is for the better.
+    fn become_(&mut self, link: Link, interface: Option<&Interface>) {
+        self.status.set_link(link, interface.and_then(|interface| interface.mac));
+        if link == Link::Up {
+            if self.told != Link::Up || self.tell_at.is_some() {
+                self.tell();
+            }
+        } else if link == self.told {
+            self.tell_at = None;
+        } else if self.tell_at.is_none() {
+            self.tell_at = Some(Instant::now() + SETTLE);
+        }
+    }
+
+    fn tell(&mut self) {
+        self.tell_at = None;
+        let interface = self.status.interface();
+        self.told = self.status.link();
+        match self.told {
+            Link::Up => {
+                let mac = self.status.mac().map(|mac| mac.to_string());
+                let queue_bytes = self.status.queue_bytes();
+                tracing::info!(interface, mac, engine = "channel", queue_bytes, "capturing");
+            }
+            Link::Down => tracing::warn!(interface, "interface is down; capturing goes on when it is up"),
+            Link::Absent => tracing::warn!(interface, "interface is gone; waiting for it"),
+            Link::Unfit => {
+                tracing::error!(interface, "interface cannot be watched; see `macwatch interfaces`");
+            }
+        }
+    }
+}
+
+/// The names of the interfaces that could be watched.
+fn names(interfaces: &[Interface]) -> String {
+    let names: Vec<_> =
+        interfaces.iter().filter(|i| i.is_ethernet()).map(|interface| interface.name.as_str()).collect();
+    names.join(" ")
+}
+
+/// Waits until then; for ever if never.
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,316 @@
+//! The thread that reads one interface's channel.
+//!
+//! It sleeps until a frame, a command or its own upkeep is due, reads what there is in batches with one look
+//! at the clock each, and decides alone what a read error means. It never gives up: an interface that cannot
+//! be bound now is bound when netlink reports a change, or after a pause that doubles.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use pnet_datalink::{DataLinkReceiver, NetworkInterface};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+
+use super::{PacketSocket, Status};
+use crate::clock::{Moment, until};
+use crate::frame::wire::{self, Wire};
+
+/// Frames per look at the clock: the time of a frame is at most this many frames old.
+const BATCH: usize = 64;
+/// Batches before commands and upkeep get their turn.
+const BATCHES: usize = 16;
+
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+
+/// Where frames go.
+pub trait Sink: Send + 'static {
+    /// One read: a frame, or a super-frame that stands for several on the wire.
+    fn frame(&mut self, frame: &[u8], wire: Wire, now: Moment);
+
+    /// Called after each round of reading, and when the time that it returned last has passed; none means
+    /// that nothing is due until frames arrive.
+    fn upkeep(&mut self, now: Moment) -> Option<Duration>;
+}
+
+enum Command<S> {
+    /// Capture on this interface from now on.
+    Bind(NetworkInterface),
+    /// The interface has gone.
+    Release,
+    /// The interface has another name: count for that.
+    Rename(Arc<Status>, S),
+}
+
+/// A running thread. Dropping it ends the thread and waits for it, which takes no longer than a batch.
+#[derive(Debug)]
+pub(super) struct Worker<S> {
+    commands: Option<Sender<Command<S>>>,
+    wake: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<S: Sink> Worker<S> {
+    /// Starts a thread that waits to be bound.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE`, `EAGAIN` and their like: no descriptor or no thread to be had.
+    pub(super) fn start(
+        socket: Arc<PacketSocket>,
+        status: Arc<Status>,
+        sink: S,
+        promiscuous: bool,
+    ) -> io::Result<Self> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let (commands, inbox) = mpsc::channel();
+        let mut capture = Capture {
+            socket,
+            status,
+            sink,
+            promiscuous,
+            inbox,
+            wake: Arc::clone(&wake),
+            target: None,
+            channel: None,
+            retry: None,
+            bound_before: false,
+        };
+        // The kernel shows the first fifteen bytes of a thread's name.
+        let thread = thread::Builder::new().name("capture".to_owned()).spawn(move || capture.run())?;
+        Ok(Self { commands: Some(commands), wake, thread: Some(thread) })
+    }
+
+    /// Captures on this interface from now on, be it the same as before or not.
+    pub(super) fn bind(&self, interface: NetworkInterface) {
+        self.send(Command::Bind(interface));
+    }
+
+    /// The interface has gone: stops reading.
+    pub(super) fn release(&self) {
+        self.send(Command::Release);
+    }
+
+    /// The interface has another name: what arrives from now on goes to `sink`.
+    pub(super) fn rename(&self, status: Arc<Status>, sink: S) {
+        self.send(Command::Rename(status, sink));
+    }
+
+    fn send(&self, command: Command<S>) {
+        // It fails only if the thread has ended, and then there is nothing to tell it.
+        if let Some(commands) = &self.commands
+            && commands.send(command).is_ok()
+        {
+            ring(&self.wake);
+        }
+    }
+}
+
+impl<S> Drop for Worker<S> {
+    fn drop(&mut self) {
+        self.commands = None;
+        ring(&self.wake);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a capture thread panicked");
+        }
+    }
+}
+
+/// Wakes the thread.
+fn ring(wake: &OwnedFd) {
+    // It fails only when the counter is full: then the thread is awake anyway.
+    let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
+}
+
+/// What the thread owns.
+struct Capture<S> {
+    socket: Arc<PacketSocket>,
+    status: Arc<Status>,
+    sink: S,
+    promiscuous: bool,
+    inbox: Receiver<Command<S>>,
+    wake: Arc<OwnedFd>,
+    /// What to capture on.
+    target: Option<NetworkInterface>,
+    /// The channel, while there is one.
+    channel: Option<Box<dyn DataLinkReceiver>>,
+    /// When to try again to open one, and how long the pause was.
+    retry: Option<(Instant, Duration)>,
+    bound_before: bool,
+}
+
+/// Why reading stopped for now.
+enum Pause {
+    /// Nothing more to read.
+    Empty,
+    /// There may be more; others get their turn first.
+    Turn,
+    /// The channel is of no more use.
+    Broken(io::Error),
+}
+
+impl<S: Sink> Capture<S> {
+    fn run(&mut self) {
+        let mut due = None;
+        loop {
+            let (woken, readable) = self.wait(due);
+            if woken && !self.obey() {
+                return;
+            }
+            if readable && let Pause::Broken(error) = self.read() {
+                self.close(&error);
+            }
+            if self.retry.is_some_and(|(when, _)| when <= Instant::now()) {
+                self.open();
+            }
+            due = self.sink.upkeep(Moment::now());
+        }
+    }
+
+    /// Sleeps until there is something to do: a command, something to read.
+    fn wait(&self, due: Option<Duration>) -> (bool, bool) {
+        let timeout = match (due, self.retry.map(|(when, _)| until(when))) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let mut descriptors =
+            [PollFd::new(&*self.wake, PollFlags::IN), PollFd::new(&*self.socket, PollFlags::IN)];
+        let watched = if self.channel.is_some() { 2 } else { 1 };
+        match poll(&mut descriptors[..watched], timeout.as_ref()) {
+            Ok(0) | Err(Errno::INTR) => (false, false),
+            Ok(_) => {
+                (!descriptors[0].revents().is_empty(), watched == 2 && !descriptors[1].revents().is_empty())
+            }
+            Err(error) => {
+                // Out of kernel memory. Frames wait in the queue meanwhile.
+                tracing::warn!(%error, "cannot wait for frames; trying again");
+                thread::sleep(FIRST_RETRY);
+                (true, self.channel.is_some())
+            }
+        }
+    }
+
+    /// Does what it was told; false when it was told to end.
+    fn obey(&mut self) -> bool {
+        let mut count = [0; 8];
+        // Resets the counter; it fails only if it was zero.
+        let _ = rustix::io::read(&*self.wake, &mut count);
+        loop {
+            match self.inbox.try_recv() {
+                Ok(Command::Bind(interface)) => {
+                    self.target = Some(interface);
+                    self.retry = None;
+                    self.open();
+                }
+                Ok(Command::Release) => {
+                    self.target = None;
+                    self.channel = None;
+                    self.retry = None;
+                    self.status.set_bound(false);
+                }
+                Ok(Command::Rename(status, sink)) => {
+                    status.set_bound(self.channel.is_some());
+                    self.status = status;
+                    self.sink = sink;
+                }
+                Err(mpsc::TryRecvError::Empty) => return true,
+                Err(mpsc::TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    /// Opens a channel on the target; what is still in the queue is not lost with the one before.
+    fn open(&mut self) {
+        let Some(target) = &self.target else { return };
+        match self.socket.bind(target, self.promiscuous) {
+            Ok(channel) => {
+                self.channel = Some(channel);
+                self.retry = None;
+                if self.bound_before {
+                    self.status.count_rebind();
+                }
+                self.bound_before = true;
+                self.status.set_bound(true);
+            }
+            Err(error) => self.close(&error),
+        }
+    }
+
+    /// The one place that decides what follows a failure: try again, after a pause that doubles.
+    fn close(&mut self, error: &io::Error) {
+        self.channel = None;
+        self.status.set_bound(false);
+        let pause = self.retry.map_or(FIRST_RETRY, |(_, pause)| (pause * 2).min(LONGEST_RETRY));
+        self.retry = Some((Instant::now() + pause, pause));
+        // Gone between netlink's word and ours: netlink will say so.
+        if error.raw_os_error() != Some(libc::ENODEV) {
+            let interface = self.status.interface();
+            tracing::warn!(interface, %error, retry_in = ?pause, "cannot capture");
+        }
+    }
+
+    /// Reads what there is, a few batches at the most.
+    fn read(&mut self) -> Pause {
+        let Some(channel) = &mut self.channel else {
+            return Pause::Empty;
+        };
+        for _ in 0..BATCHES {
+            let now = Moment::now();
+            for _ in 0..BATCH {
+                match channel.next() {
+                    Ok(read) => {
+                        if let Some((offload, frame)) = wire::split(read) {
+                            self.sink.frame(frame, offload.wire(frame), now);
+                        }
+                    }
+                    Err(error) => match Self::judge(error, &self.socket) {
+                        Verdict::GoOn => {}
+                        Verdict::LostFrame => self.status.count_unreadable(),
+                        Verdict::Stop(pause) => return pause,
+                    },
+                }
+            }
+        }
+        Pause::Turn
+    }
+
+    /// What a failed read means.
+    fn judge(error: io::Error, socket: &PacketSocket) -> Verdict {
+        if error.kind() == ErrorKind::TimedOut {
+            return Verdict::Stop(Pause::Empty);
+        }
+        // pnet does not read when poll(2) reports an error alone, and so would report the same one for ever.
+        let cause = match error.raw_os_error() {
+            Some(_) => error,
+            None => match socket.take_error() {
+                Ok(Some(cause)) => cause,
+                Ok(None) => return Verdict::Stop(Pause::Broken(error)),
+                Err(cause) => return Verdict::Stop(Pause::Broken(cause)),
+            },
+        };
+        match cause.raw_os_error() {
+            // A super-frame of a kind that the offload header has no name for (UFO from a guest's tap, SCTP):
+            // tpacket and packet_recvmsg discard it. One frame is lost, no more.
+            Some(libc::EINVAL) => Verdict::LostFrame,
+            Some(libc::EINTR) => Verdict::GoOn,
+            // The interface went down. The kernel goes on by itself when it is up again; when it was deleted,
+            // netlink says what to do.
+            Some(libc::ENETDOWN) => Verdict::GoOn,
+            Some(libc::EAGAIN) => Verdict::Stop(Pause::Empty),
+            _ => Verdict::Stop(Pause::Broken(cause)),
+        }
+    }
+}
+
+enum Verdict {
+    GoOn,
+    LostFrame,
+    Stop(Pause),
+}
