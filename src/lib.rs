@@ -60,3 +60,4 @@ pub mod interface;
 pub mod mac;
 pub mod sources;
 mod sys;
+pub mod web;

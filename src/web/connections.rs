@@ -1,0 +1,141 @@
+//! The open connections: how many there may be, and how they end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpStream;
+use tokio::task::{AbortHandle, Id, JoinSet};
+
+use super::guard::{Busy, Guard, Patience};
+use super::{Server, routes};
+
+/// Most connections at a time. For one more the oldest is closed that is not at work, so that silent clients
+/// cannot keep a scraper out.
+const MOST: usize = 512;
+
+/// Most bytes of a request's head; more is answered with 431.
+const HEAD_BYTES: usize = 16 * 1024;
+/// Most headers of a request; hyper keeps them without allocating up to this number.
+const HEADERS: usize = 100;
+
+/// See the module's docs.
+pub(super) struct Connections {
+    most: usize,
+    patience: Patience,
+    tasks: JoinSet<()>,
+    /// In the order in which they were opened.
+    by_age: BTreeMap<u64, Connection>,
+    ages: HashMap<Id, u64>,
+    next: u64,
+    graceful: GracefulShutdown,
+}
+
+#[derive(Debug)]
+struct Connection {
+    task: AbortHandle,
+    busy: Busy,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self::new(MOST, Patience::default())
+    }
+}
+
+impl Connections {
+    pub(super) fn new(most: usize, patience: Patience) -> Self {
+        Self {
+            most,
+            patience,
+            tasks: JoinSet::new(),
+            by_age: BTreeMap::new(),
+            ages: HashMap::new(),
+            next: 0,
+            graceful: GracefulShutdown::new(),
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn open(&self) -> usize {
+        self.by_age.len()
+    }
+
+    /// Serves a client.
+    pub(super) fn add(&mut self, stream: TcpStream, server: Arc<Server>) {
+        self.reap();
+        if self.open() >= self.most {
+            self.close_one();
+        }
+        // Answers are written whole; waiting for more would only delay their end.
+        drop(stream.set_nodelay(true));
+        let busy = Busy::default();
+        let at_work = busy.clone();
+        let service = service_fn(move |request| {
+            at_work.set(true);
+            routes::answer(Arc::clone(&server), request)
+        });
+        let stream = TokioIo::new(Guard::new(stream, self.patience, busy.clone()));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.patience.idle)
+            .max_buf_size(HEAD_BYTES)
+            .max_headers(HEADERS)
+            .half_close(true)
+            .serve_connection(stream, service);
+        let connection = self.graceful.watch(connection);
+        let task = self.tasks.spawn(async move {
+            // How a client's connection ends is the client's business.
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended");
+            }
+        });
+        self.ages.insert(task.id(), self.next);
+        self.by_age.insert(self.next, Connection { task, busy });
+        self.next += 1;
+    }
+
+    /// Forgets those that have ended.
+    fn reap(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            let id = match ended {
+                Ok((id, ())) => id,
+                Err(error) => error.id(),
+            };
+            if let Some(age) = self.ages.remove(&id) {
+                self.by_age.remove(&age);
+            }
+        }
+    }
+
+    /// Closes the oldest connection that is not at work; if all are, the oldest.
+    fn close_one(&mut self) {
+        let idle = self.by_age.iter().find(|(_, connection)| !connection.busy.is_set());
+        if let Some((&age, connection)) = idle.or_else(|| self.by_age.first_key_value()) {
+            connection.task.abort();
+            self.ages.remove(&connection.task.id());
+            self.by_age.remove(&age);
+        }
+    }
+
+    /// Tells all clients that this was their last answer, and waits until they have it, but no longer than
+    /// `grace`.
+    pub(super) async fn finish(mut self, grace: Duration) {
+        let graceful = std::mem::take(&mut self.graceful);
+        if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
+            self.reap();
+            tracing::warn!(open = self.open(), "connections still open; closing them");
+        }
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").field("open", &self.open()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,145 @@
+//! Addresses to listen on, in the form that Go programs take.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: i32 = 1024;
+
+/// An address to listen on: `:10148`, `192.0.2.1:10148`, `[::1]:10148` or `host.example:10148`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenAddress {
+    text: String,
+    /// Empty for all addresses of both families.
+    host: String,
+    port: u16,
+}
+
+impl ListenAddress {
+    /// Takes an address apart. Names are looked up when it is bound.
+    ///
+    /// # Errors
+    ///
+    /// A line that says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let Some((host, port)) = text.rsplit_once(':') else {
+            return Err(format!("it has no port; did you mean :{text} or {text}:10148?"));
+        };
+        let port = port.parse().map_err(|_| format!("\"{port}\" is not a port (0 to 65535)"))?;
+        let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        if let Some(inner) = bracketed {
+            let address: Result<Ipv6Addr, _> = inner.split('%').next().unwrap_or_default().parse();
+            address.map_err(|_| format!("\"{inner}\" is not an IPv6 address"))?;
+        } else if host.contains(|c: char| c.is_whitespace() || matches!(c, '/' | '[' | ']')) {
+            return Err(format!("\"{host}\" is neither an address nor a host name"));
+        } else if host.contains(':') {
+            return Err(format!("an IPv6 address stands in brackets: [{host}]:{port}"));
+        }
+        Ok(Self { text: text.to_owned(), host: bracketed.unwrap_or(host).to_owned(), port })
+    }
+
+    /// Listens on it.
+    ///
+    /// # Errors
+    ///
+    /// That of the look-up, of socket(2), bind(2) or listen(2).
+    pub fn bind(&self) -> io::Result<TcpListener> {
+        if self.host.is_empty() || self.host == Ipv6Addr::UNSPECIFIED.to_string() {
+            let both = listen((Ipv6Addr::UNSPECIFIED, self.port).into());
+            return match both {
+                // No IPv6 on this machine, or switched off.
+                Err(error)
+                    if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) =>
+                {
+                    listen((Ipv4Addr::UNSPECIFIED, self.port).into())
+                }
+                both => both,
+            };
+        }
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in (self.host.as_str(), self.port).to_socket_addrs()? {
+            match listen(address) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The IPv6 wildcard takes IPv4 connections too, as it does for Go programs.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if let IpAddr::V6(ip) = address.ip() {
+        socket.set_only_v6(!ip.is_unspecified())?;
+    }
+    // Started anew, it need not wait for the last connections of its predecessor to be forgotten.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn takes_the_usual_forms() {
+        for (text, host, port) in [
+            (":10148", "", 10148),
+            ("127.0.0.1:0", "127.0.0.1", 0),
+            ("[::1]:80", "::1", 80),
+            ("[fe80::1%eth0]:80", "fe80::1%eth0", 80),
+            ("localhost:9100", "localhost", 9100),
+        ] {
+            let address = ListenAddress::parse(text).unwrap();
+            assert_eq!((address.host.as_str(), address.port), (host, port), "{text}");
+            assert_eq!(address.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        for (text, part) in [
+            ("10148", "did you mean :10148"),
+            (":http", "not a port"),
+            (":65536", "0 to 65535"),
+            ("::1:80", "in brackets: [::1]:80"),
+            ("[zz]:80", "not an IPv6 address"),
+            ("http://x:80", "neither"),
+            ("", "no port"),
+        ] {
+            let error = ListenAddress::parse(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_empty_host_is_both_families() {
+        let listener = ListenAddress::parse(":0").unwrap().bind().unwrap();
+        let port = listener.local_addr().unwrap().port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        if listener.local_addr().unwrap().is_ipv6() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_is_an_error() {
+        let first = ListenAddress::parse("127.0.0.1:0").unwrap().bind().unwrap();
+        let again = ListenAddress::parse(&first.local_addr().unwrap().to_string()).unwrap().bind();
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+}

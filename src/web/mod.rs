@@ -1,0 +1,155 @@
+//! The HTTP server: routes, limits, negotiation. It does not know what it serves.
+//!
+//! One thread runs all connections; pages are made on another, so that neither a large page nor a slow
+//! client holds anybody else up.
+
+mod connections;
+mod guard;
+pub mod listen;
+mod negotiate;
+mod render;
+mod routes;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper::StatusCode;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use connections::Connections;
+use render::Renderer;
+
+/// Connections in progress finish within this time when the server stops.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// After an accept error (out of descriptors) the next attempt waits this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is served, and where.
+pub struct Site {
+    /// Path of the metrics page.
+    pub telemetry_path: String,
+    /// Most metrics pages rendered or waited for at the same time; 0 for no limit.
+    pub max_requests: usize,
+    /// Makes the metrics page and says its `Content-Type`. Runs on a thread of its own.
+    pub metrics: Box<dyn Fn() -> Vec<u8> + Send + Sync>,
+    /// `Content-Type` of that page.
+    pub metrics_type: &'static str,
+    /// Makes the page for a person at `/`.
+    pub landing: Box<dyn Fn() -> String + Send + Sync>,
+    /// Whether the program does what it is for; `/-/ready` answers 503 until it does.
+    pub ready: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site").field("telemetry_path", &self.telemetry_path).finish_non_exhaustive()
+    }
+}
+
+/// What the server counts about itself.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    responses: [AtomicU64; CODES.len()],
+    in_flight: AtomicUsize,
+}
+
+/// The status codes that the server answers with.
+const CODES: [StatusCode; 5] = [
+    StatusCode::OK,
+    StatusCode::NOT_FOUND,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::SERVICE_UNAVAILABLE,
+];
+
+impl Traffic {
+    /// Responses so far by status code, in order of code, those of 0 included.
+    pub fn responses(&self) -> impl Iterator<Item = (u16, u64)> {
+        CODES.iter().zip(&self.responses).map(|(code, count)| (code.as_u16(), count.load(Ordering::Relaxed)))
+    }
+
+    /// Requests that are being answered now.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, code: StatusCode) {
+        if let Some(at) = CODES.iter().position(|known| *known == code) {
+            self.responses[at].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether this path is free to be the telemetry path.
+pub fn is_reserved(path: &str) -> bool {
+    routes::RESERVED.contains(&path)
+}
+
+/// The state that all connections share.
+struct Server {
+    site: Site,
+    traffic: Arc<Traffic>,
+    renderer: Renderer,
+    /// Places for metrics requests; none for no limit.
+    places: Option<Semaphore>,
+}
+
+/// Serves the site on these listeners until `shutdown` completes, then lets what is in progress finish.
+///
+/// # Errors
+///
+/// If a listener cannot be handed to the runtime. After that nothing ends it but `shutdown`.
+pub async fn serve(
+    listeners: Vec<std::net::TcpListener>,
+    site: Site,
+    traffic: Arc<Traffic>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let listeners = listeners
+        .into_iter()
+        .map(|listener| {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        })
+        .collect::<io::Result<Vec<_>>>()?;
+    let places = (site.max_requests > 0).then(|| Semaphore::new(site.max_requests));
+    let server = Arc::new(Server { site, traffic, renderer: Renderer::default(), places });
+    let mut connections = Connections::default();
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            accepted = accept(&listeners) => match accepted {
+                Ok(stream) => connections.add(stream, Arc::clone(&server)),
+                // A client that gave up before its turn is no failure of ours.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!(%error, open = connections.open(), "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listeners);
+    connections.finish(GRACE).await;
+    Ok(())
+}
+
+/// The next connection on any of the listeners.
+async fn accept(listeners: &[TcpListener]) -> io::Result<TcpStream> {
+    std::future::poll_fn(|context| {
+        for listener in listeners {
+            if let std::task::Poll::Ready(accepted) = listener.poll_accept(context) {
+                return std::task::Poll::Ready(accepted.map(|(stream, _)| stream));
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await
+}

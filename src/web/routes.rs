@@ -1,0 +1,135 @@
+//! From request to response.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::task::spawn_blocking;
+
+use super::negotiate::{self, Coding};
+use super::render::Renderer;
+use super::{Server, Site, Traffic};
+
+/// Paths that are taken, whatever the telemetry path.
+pub(super) const RESERVED: [&str; 3] = ["/", "/-/healthy", "/-/ready"];
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+const METHODS: &str = "GET, HEAD";
+
+type Answer = Response<Full<Bytes>>;
+
+enum Route {
+    Metrics,
+    Landing,
+    Healthy,
+    Ready,
+}
+
+fn route(site: &Site, path: &str) -> Option<Route> {
+    match path {
+        path if path == site.telemetry_path => Some(Route::Metrics),
+        "/" => Some(Route::Landing),
+        "/-/healthy" => Some(Route::Healthy),
+        "/-/ready" => Some(Route::Ready),
+        _ => None,
+    }
+}
+
+/// Answers one request; whatever goes wrong is an answer too.
+pub(super) async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+    let _in_flight = InFlight::begin(Arc::clone(&server.traffic));
+    let answer = match route(&server.site, request.uri().path()) {
+        None => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+        Some(_) if !matches!(*request.method(), Method::GET | Method::HEAD) => {
+            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed\n");
+            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(METHODS));
+            answer
+        }
+        Some(Route::Metrics) => metrics(&server, negotiate::coding(request.headers())).await,
+        Some(Route::Landing) => landing(&server).await,
+        Some(Route::Healthy) => text(StatusCode::OK, "macwatch is healthy.\n"),
+        Some(Route::Ready) if (server.site.ready)() => text(StatusCode::OK, "macwatch is ready.\n"),
+        Some(Route::Ready) => text(StatusCode::SERVICE_UNAVAILABLE, "macwatch is not ready yet.\n"),
+    };
+    server.traffic.count(answer.status());
+    Ok(answer)
+}
+
+async fn metrics(server: &Arc<Server>, coding: Coding) -> Answer {
+    // A place is held while the page is made, not while a slow client reads it.
+    let place = server.places.as_ref().map(tokio::sync::Semaphore::try_acquire);
+    if let Some(Err(_)) = place {
+        let most = server.site.max_requests;
+        let why = format!("Limit of concurrent requests reached ({most}), try again later.\n");
+        return text(StatusCode::SERVICE_UNAVAILABLE, why);
+    }
+    let Some(body) = Renderer::metrics(Arc::clone(server), coding).await else {
+        return text(StatusCode::INTERNAL_SERVER_ERROR, "The page could not be made; the log says why.\n");
+    };
+    let mut answer = whole(StatusCode::OK, server.site.metrics_type, body);
+    let headers = answer.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    if coding == Coding::Gzip {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    answer
+}
+
+async fn landing(server: &Arc<Server>) -> Answer {
+    let maker = Arc::clone(server);
+    match spawn_blocking(move || (maker.site.landing)()).await {
+        Ok(page) => {
+            let mut answer = whole(StatusCode::OK, HTML, page);
+            let headers = answer.headers_mut();
+            // The page has no scripts and wants none; its style is in it.
+            headers.insert(
+                header::CONTENT_SECURITY_POLICY,
+                HeaderValue::from_static(
+                    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
+                     frame-ancestors 'none'",
+                ),
+            );
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            answer
+        }
+        Err(error) => {
+            tracing::error!(%error, "rendering the landing page failed");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "The page could not be made; the log says why.\n")
+        }
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    whole(status, TEXT, body)
+}
+
+fn whole(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+/// Counts a request as in flight until it is answered, also when its client goes away.
+struct InFlight(Arc<Traffic>);
+
+impl InFlight {
+    fn begin(traffic: Arc<Traffic>) -> Self {
+        traffic.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(traffic)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
