@@ -53,11 +53,17 @@
 //! | no `CAP_NET_RAW` | the start: exit 1, with the remedy |
 
 pub mod capture;
+pub mod cli;
 pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod exporter;
 pub mod exposition;
 pub mod frame;
 pub mod interface;
+pub mod log;
 pub mod mac;
+pub mod privileges;
 pub mod sources;
 mod sys;
 pub mod web;

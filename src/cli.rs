@@ -1,0 +1,238 @@
+//! The command line, as typed. [`crate::config`] makes valid values of it.
+
+use clap::builder::BoolishValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::exporter::build;
+
+/// Counts every Ethernet frame by the MAC address that sent it, and serves the counts to Prometheus.
+///
+/// Without a command it captures and serves: the main job. Every option has an environment variable; lists
+/// are separated by commas there.
+#[derive(Debug, Parser)]
+#[command(name = "macwatch", version = build::LONG_VERSION, args_conflicts_with_subcommands = true)]
+#[command(after_help = "Root or CAP_NET_RAW is needed to capture. Metrics: http://localhost:10148/metrics")]
+pub struct Cli {
+    /// What to do instead of capturing and serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Options of the main job.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// What to do instead of capturing and serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print the source MAC of each frame as it arrives.
+    Watch(WatchArgs),
+    /// List the interfaces, and say of each why it is or is not watched.
+    Interfaces(InterfacesArgs),
+}
+
+/// Options of the main job.
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    /// Which interfaces.
+    #[command(flatten)]
+    pub interfaces: InterfaceArgs,
+    /// What of them.
+    #[command(flatten)]
+    pub capture: CaptureArgs,
+    /// How much to remember.
+    #[command(flatten)]
+    pub sources: SourcesArgs,
+    /// The server.
+    #[command(flatten)]
+    pub web: WebArgs,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Options of `watch`.
+#[derive(Args, Debug)]
+pub struct WatchArgs {
+    /// Which interfaces.
+    #[command(flatten)]
+    pub interfaces: InterfaceArgs,
+    /// What of them.
+    #[command(flatten)]
+    pub capture: CaptureArgs,
+    /// Print a source only when it is first seen
+    #[arg(long)]
+    pub new: bool,
+    /// End after printing this many lines
+    #[arg(long, short = 'c', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Options of `interfaces`.
+#[derive(Args, Debug)]
+pub struct InterfacesArgs {
+    /// Which interfaces.
+    #[command(flatten)]
+    pub interfaces: InterfaceArgs,
+}
+
+/// Which interfaces to watch.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Interfaces")]
+pub struct InterfaceArgs {
+    /// Interface to watch, by name or pattern (*, ?, [a-z]); repeatable. A name that does not exist yet is
+    /// waited for. Default: every Ethernet interface that is up, except ports of bridges, bonds and teams
+    #[arg(
+        long = "interface",
+        short = 'i',
+        value_name = "GLOB",
+        env = "MACWATCH_INTERFACE",
+        value_delimiter = ','
+    )]
+    pub include: Vec<String>,
+    /// Interface never to watch, by name or pattern; repeatable
+    #[arg(
+        long = "interface.exclude",
+        value_name = "GLOB",
+        env = "MACWATCH_INTERFACE_EXCLUDE",
+        value_delimiter = ','
+    )]
+    pub exclude: Vec<String>,
+}
+
+/// What to capture on them.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Capture")]
+pub struct CaptureArgs {
+    /// Which frames count: all, those that arrive, or those that this host sends
+    #[arg(
+        long = "capture.direction",
+        value_name = "DIRECTION",
+        env = "MACWATCH_CAPTURE_DIRECTION",
+        value_enum,
+        default_value_t
+    )]
+    pub direction: Direction,
+    /// Do not ask the card for frames that are meant for others
+    #[arg(
+        long = "no-promiscuous",
+        env = "MACWATCH_NO_PROMISCUOUS",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub no_promiscuous: bool,
+}
+
+/// Which frames count.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Direction {
+    /// All.
+    #[default]
+    Both,
+    /// Those that arrive.
+    In,
+    /// Those that this host sends.
+    Out,
+}
+
+/// How many sources to remember, and how long.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Sources")]
+pub struct SourcesArgs {
+    /// Most sources tracked per interface; frames of more are counted as untracked
+    #[arg(long = "sources.max", value_name = "N", env = "MACWATCH_SOURCES_MAX", default_value = "1024")]
+    pub max: u32,
+    /// Most sources tracked on all interfaces together
+    #[arg(
+        long = "sources.max-total",
+        value_name = "N",
+        env = "MACWATCH_SOURCES_MAX_TOTAL",
+        default_value = "16384"
+    )]
+    pub max_total: u32,
+    /// A source that has been silent for longer is forgotten
+    #[arg(
+        long = "sources.idle-timeout",
+        value_name = "DURATION",
+        env = "MACWATCH_SOURCES_IDLE_TIMEOUT",
+        default_value = "24h"
+    )]
+    pub idle_timeout: String,
+}
+
+/// The server.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Web")]
+pub struct WebArgs {
+    /// Address to serve on; repeatable. Examples: :10148 (all addresses), 127.0.0.1:10148, [::1]:10148
+    #[arg(
+        long = "web.listen-address",
+        value_name = "ADDRESS",
+        env = "MACWATCH_WEB_LISTEN_ADDRESS",
+        value_delimiter = ',',
+        default_value = ":10148"
+    )]
+    pub listen_address: Vec<String>,
+    /// Path of the metrics page
+    #[arg(
+        long = "web.telemetry-path",
+        value_name = "PATH",
+        env = "MACWATCH_WEB_TELEMETRY_PATH",
+        default_value = "/metrics"
+    )]
+    pub telemetry_path: String,
+    /// Most metrics requests answered at the same time, more get 503; 0 for no limit
+    #[arg(
+        long = "web.max-requests",
+        value_name = "N",
+        env = "MACWATCH_WEB_MAX_REQUESTS",
+        default_value = "40"
+    )]
+    pub max_requests: u32,
+}
+
+/// The log.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Log")]
+pub struct LogArgs {
+    /// Log only messages of this severity or above
+    #[arg(long = "log.level", value_name = "LEVEL", env = "MACWATCH_LOG_LEVEL", value_enum, default_value_t)]
+    pub level: LogLevel,
+    /// How a line of the log is written
+    #[arg(
+        long = "log.format",
+        value_name = "FORMAT",
+        env = "MACWATCH_LOG_FORMAT",
+        value_enum,
+        default_value_t
+    )]
+    pub format: LogFormat,
+}
+
+/// Severities.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum LogLevel {
+    /// For those who look into it.
+    Debug,
+    /// What happens.
+    #[default]
+    Info,
+    /// What may need a look.
+    Warn,
+    /// What does not work.
+    Error,
+}
+
+/// Formats of a log line.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum LogFormat {
+    /// `key=value` pairs.
+    #[default]
+    Logfmt,
+    /// JSON objects.
+    Json,
+}

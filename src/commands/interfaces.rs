@@ -1,0 +1,73 @@
+//! `macwatch interfaces`: which interfaces there are, and of each why it is or is not watched.
+
+use std::io::{self, Write};
+
+use super::{Failure, follow, list, written};
+use crate::cli::InterfacesArgs;
+use crate::interface::Interface;
+use crate::interface::select::{Selection, Verdict};
+
+pub(super) async fn run(args: &InterfacesArgs) -> Result<(), Failure> {
+    let selection = Selection::try_from(&args.interfaces)?;
+    let interfaces = list(&mut follow()?).await?;
+    written(print(&mut io::stdout().lock(), &interfaces, &selection))
+}
+
+fn print(out: &mut impl Write, interfaces: &[Interface], selection: &Selection) -> io::Result<()> {
+    let missing = selection.literals().filter(|name| !interfaces.iter().any(|i| i.name == *name));
+    let missing: Vec<&str> = missing.collect();
+    let names = interfaces.iter().map(|i| i.name.as_str()).chain(missing.iter().copied());
+    let width = names.map(str::len).max().unwrap_or(0).max("NAME".len());
+    writeln!(out, "{:width$}  INDEX  {:17}  STATE   WATCHED  WHY", "NAME", "MAC")?;
+    for interface in interfaces {
+        let verdict = selection.verdict(interface, interfaces, false);
+        let (watched, why) = match &verdict {
+            Verdict::Not(why) => ("no", why.clone()),
+            yes => ("yes", yes.to_string()),
+        };
+        writeln!(
+            out,
+            "{:width$}  {:>5}  {:17}  {:6}  {watched:7}  {why}",
+            interface.name,
+            interface.index,
+            interface.mac.map_or_else(|| "-".to_owned(), |mac| mac.to_string()),
+            if interface.up { "up" } else { "down" },
+        )?;
+    }
+    for name in missing {
+        writeln!(
+            out,
+            "{name:width$}  {:>5}  {:17}  {:6}  {:7}  no such interface yet; waited for",
+            "-", "-", "absent", "no"
+        )?;
+    }
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interface::fixture::ethernet;
+    use crate::interface::select::NamePattern;
+
+    #[test]
+    fn says_of_each_why() {
+        let interfaces = [
+            Interface { loopback: true, ..ethernet(1, "lo") },
+            ethernet(2, "enp3s0"),
+            Interface { up: false, mac: None, ..ethernet(3, "wg0") },
+        ];
+        let mut out = Vec::new();
+        let include = vec![NamePattern::new("enp3s0").unwrap(), NamePattern::new("enp4s0").unwrap()];
+        print(&mut out, &interfaces, &Selection { include, exclude: Vec::new() }).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "NAME    INDEX  MAC                STATE   WATCHED  WHY\n\
+             lo          1  02:00:00:00:00:01  up      no       it is the loopback, whose frames carry no \
+             sender's address\n\
+             enp3s0      2  02:00:00:00:00:01  up      yes      named\n\
+             wg0         3  -                  down    no       not asked for by --interface\n\
+             enp4s0      -  -                  absent  no       no such interface yet; waited for\n"
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! What can be asked of the program, and how each job starts and ends.
+
+mod interfaces;
+mod serve;
+mod shutdown;
+mod watch;
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+
+use crate::capture::{Direction, SocketPool};
+use crate::cli::{Cli, Command};
+use crate::config::Invalid;
+use crate::interface::Interface;
+use crate::interface::follow::Follower;
+use crate::interface::select::Selection;
+use crate::privileges;
+
+/// Why a job did not get done: one line for a person.
+#[derive(Debug)]
+pub enum Failure {
+    /// What was typed cannot be used: exit code 2.
+    Usage(Invalid),
+    /// It cannot be done here and now: exit code 1.
+    Cannot(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(invalid) => write!(f, "{invalid}; see --help"),
+            Self::Cannot(why) => f.write_str(why),
+        }
+    }
+}
+
+impl From<Invalid> for Failure {
+    fn from(invalid: Invalid) -> Self {
+        Self::Usage(invalid)
+    }
+}
+
+/// What was tried, for an error that says only why it failed.
+fn cannot(what: impl fmt::Display) -> impl FnOnce(io::Error) -> Failure {
+    move |error| Failure::Cannot(format!("cannot {what}: {error}"))
+}
+
+/// Does what was asked for.
+///
+/// # Errors
+///
+/// See [`Failure`].
+pub fn run(cli: &Cli) -> Result<(), Failure> {
+    let job = async {
+        match &cli.command {
+            None => serve::run(&cli.serve).await,
+            Some(Command::Watch(args)) => watch::run(args).await,
+            Some(Command::Interfaces(args)) => interfaces::run(args).await,
+        }
+    };
+    // One thread: capabilities are dropped before there is another, and a page now and then needs no more.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .map_err(cannot("start the runtime"))?;
+    let done = runtime.block_on(job);
+    // A page that is being made for nobody need not be waited for.
+    runtime.shutdown_background();
+    done
+}
+
+/// Opens what capturing needs, then gives up the privileges to open more than that.
+async fn prepare(selection: &Selection, direction: Direction) -> Result<(Follower, SocketPool), Failure> {
+    let mut follower = follow()?;
+    let interfaces = list(&mut follower).await?;
+    for name in selection.literals() {
+        let unfit = interfaces.iter().find(|interface| interface.name == name).and_then(Interface::unfit);
+        if let Some(why) = unfit {
+            return Err(Failure::Cannot(format!(
+                "cannot watch interface {name}: {why}; `macwatch interfaces` lists those that can be watched"
+            )));
+        }
+    }
+    let needed = interfaces
+        .iter()
+        .filter(|interface| selection.verdict(interface, &interfaces, false).is_watched())
+        .count();
+    let sockets = SocketPool::prepare(direction, needed)
+        .map_err(|error| Failure::Cannot(privileges::explain(&error)))?;
+    Ok((follower, sockets))
+}
+
+fn follow() -> Result<Follower, Failure> {
+    Follower::open().map_err(|error| {
+        let remedy = if error.raw_os_error() == Some(libc::EAFNOSUPPORT) {
+            "; a sandbox forbids it (systemd: RestrictAddressFamilies=AF_NETLINK)"
+        } else {
+            ""
+        };
+        Failure::Cannot(format!("cannot open a netlink socket to list interfaces: {error}{remedy}"))
+    })
+}
+
+async fn list(follower: &mut Follower) -> Result<Vec<Interface>, Failure> {
+    Ok(follower.list().await.map_err(cannot("list the interfaces"))?.interfaces)
+}
+
+fn drop_privileges() -> Result<(), Failure> {
+    privileges::drop_unneeded().map_err(cannot("give up capabilities that are not needed"))
+}
+
+/// What became of writing to stdout: whoever read it may have had enough, which is no failure.
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(cannot("write to stdout")(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,59 @@
+//! The main job, from start to end: everything that can fail fails before the first frame is counted.
+
+use std::io::{self, ErrorKind};
+use std::net::TcpListener;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::shutdown::Shutdown;
+use super::{Failure, cannot, drop_privileges, prepare};
+use crate::cli::ServeArgs;
+use crate::config::Serve;
+use crate::exporter::{self, build};
+use crate::log;
+use crate::web::listen::ListenAddress;
+
+pub(super) async fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let (level, format) = (&args.log).into();
+    log::start(level, format);
+    let config = Serve::try_from(args)?;
+    tracing::info!(version = build::VERSION, revision = build::REVISION, "starting macwatch");
+    raise_open_files();
+    let shutdown = Shutdown::listen().map_err(cannot("handle signals"))?;
+    let (follower, sockets) = prepare(&config.exporter.capture.selection, config.direction).await?;
+    let listeners = config.listen.iter().map(listen).collect::<Result<_, _>>()?;
+    drop_privileges()?;
+    exporter::run(config.exporter, sockets, follower, listeners, shutdown.asked())
+        .await
+        .map_err(cannot("serve"))
+}
+
+fn listen(address: &ListenAddress) -> Result<TcpListener, Failure> {
+    let listener = address.bind().map_err(|error| {
+        let remedy = match error.kind() {
+            ErrorKind::AddrInUse => "; another program has it: stop that, or choose another port",
+            ErrorKind::AddrNotAvailable => "; no interface has this address",
+            ErrorKind::PermissionDenied => {
+                "; ports below 1024 take CAP_NET_BIND_SERVICE: choose a higher one"
+            }
+            _ => "; see --web.listen-address",
+        };
+        Failure::Cannot(format!("cannot listen on {address}: {}{remedy}", plain(&error)))
+    })?;
+    let real = listener.local_addr().map_err(cannot("read the address listened on"))?;
+    tracing::info!(address = %real, "listening");
+    Ok(listener)
+}
+
+/// The words of an error without its number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// Allows as many open files as the system does: the usual soft limit of 1024 is for programs that use
+/// select(2). It may fail without harm.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

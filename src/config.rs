@@ -1,0 +1,234 @@
+//! From what was typed to what is valid. The only reader of [`crate::cli`], and the only validation.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::capture::{Direction, Settings};
+use crate::cli::{self, CaptureArgs, InterfaceArgs, LogArgs, ServeArgs, SourcesArgs, WatchArgs, WebArgs};
+use crate::exporter;
+use crate::interface::select::{NamePattern, Selection};
+use crate::log;
+use crate::sources::Limits;
+use crate::web::{self, listen::ListenAddress};
+
+/// A value that cannot be used: exit code 2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    value: String,
+    option: &'static str,
+    why: String,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invalid value '{}' for '{}': {}", self.value, self.option, self.why)
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+fn invalid<'a>(option: &'static str, value: &'a str) -> impl FnOnce(String) -> Invalid + use<'a> {
+    move |why| Invalid { value: value.to_owned(), option, why }
+}
+
+/// All that the main job needs.
+#[derive(Clone, Debug)]
+pub struct Serve {
+    /// What to capture, remember and serve.
+    pub exporter: exporter::Config,
+    /// Which frames count.
+    pub direction: Direction,
+    /// Where to serve.
+    pub listen: Vec<ListenAddress>,
+}
+
+impl TryFrom<&ServeArgs> for Serve {
+    type Error = Invalid;
+
+    fn try_from(args: &ServeArgs) -> Result<Self, Invalid> {
+        let capture = settings(&args.interfaces, &args.capture)?;
+        let limits = limits(&args.sources)?;
+        let (listen, telemetry_path) = web(&args.web)?;
+        let max_requests = args.web.max_requests as usize;
+        Ok(Self {
+            exporter: exporter::Config { capture, limits, telemetry_path, max_requests },
+            direction: direction(&args.capture),
+            listen,
+        })
+    }
+}
+
+/// All that `watch` needs.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    /// What to capture.
+    pub capture: Settings,
+    /// Which frames count.
+    pub direction: Direction,
+    /// First sightings only.
+    pub new_only: bool,
+    /// Lines to print; none for no end.
+    pub count: Option<u64>,
+    /// JSON instead of columns.
+    pub json: bool,
+}
+
+impl TryFrom<&WatchArgs> for Watch {
+    type Error = Invalid;
+
+    fn try_from(args: &WatchArgs) -> Result<Self, Invalid> {
+        Ok(Self {
+            capture: settings(&args.interfaces, &args.capture)?,
+            direction: direction(&args.capture),
+            new_only: args.new,
+            count: args.count,
+            json: args.json,
+        })
+    }
+}
+
+impl From<&LogArgs> for (log::Level, log::Format) {
+    fn from(args: &LogArgs) -> Self {
+        let level = match args.level {
+            cli::LogLevel::Debug => log::Level::DEBUG,
+            cli::LogLevel::Info => log::Level::INFO,
+            cli::LogLevel::Warn => log::Level::WARN,
+            cli::LogLevel::Error => log::Level::ERROR,
+        };
+        let format = match args.format {
+            cli::LogFormat::Logfmt => log::Format::Logfmt,
+            cli::LogFormat::Json => log::Format::Json,
+        };
+        (level, format)
+    }
+}
+
+impl TryFrom<&InterfaceArgs> for Selection {
+    type Error = Invalid;
+
+    fn try_from(args: &InterfaceArgs) -> Result<Self, Invalid> {
+        let include = patterns("--interface <GLOB>", &args.include)?;
+        let exclude = patterns("--interface.exclude <GLOB>", &args.exclude)?;
+        let selection = Self { include, exclude };
+        let both = selection.literals().find(|name| selection.excludes(name));
+        if let Some(name) = both {
+            let why = "--interface.exclude excludes it; drop one of the two".to_owned();
+            return Err(invalid("--interface <GLOB>", name)(why));
+        }
+        Ok(selection)
+    }
+}
+
+/// Compose files and manifests leave variables empty rather than unset: an empty item is none.
+fn patterns(option: &'static str, texts: &[String]) -> Result<Vec<NamePattern>, Invalid> {
+    texts
+        .iter()
+        .map(|text| text.trim())
+        .filter(|text| !text.is_empty())
+        .map(|text| NamePattern::new(text).map_err(invalid(option, text)))
+        .collect()
+}
+
+fn settings(interfaces: &InterfaceArgs, capture: &CaptureArgs) -> Result<Settings, Invalid> {
+    Ok(Settings { selection: interfaces.try_into()?, promiscuous: !capture.no_promiscuous })
+}
+
+fn direction(args: &CaptureArgs) -> Direction {
+    match args.direction {
+        cli::Direction::Both => Direction::Both,
+        cli::Direction::In => Direction::In,
+        cli::Direction::Out => Direction::Out,
+    }
+}
+
+fn limits(args: &SourcesArgs) -> Result<Limits, Invalid> {
+    for (option, value) in [("--sources.max <N>", args.max), ("--sources.max-total <N>", args.max_total)] {
+        if value == 0 {
+            return Err(invalid(option, "0")("no source could be tracked; take at least 1".to_owned()));
+        }
+    }
+    let text = args.idle_timeout.as_str();
+    let refuse = |why: &str| invalid("--sources.idle-timeout <DURATION>", text)(why.to_owned());
+    let idle_timeout = humantime::parse_duration(text)
+        .map_err(|error| refuse(&format!("{error}; write it like 24h, 90m or 1d12h")))?;
+    if idle_timeout < Duration::from_secs(1) {
+        return Err(refuse("sources would be forgotten between two frames; take at least 1s"));
+    }
+    Ok(Limits { per_interface: args.max as usize, total: args.max_total as usize, idle_timeout })
+}
+
+fn web(args: &WebArgs) -> Result<(Vec<ListenAddress>, String), Invalid> {
+    let listen = args
+        .listen_address
+        .iter()
+        .map(|text| {
+            ListenAddress::parse(text.trim()).map_err(invalid("--web.listen-address <ADDRESS>", text))
+        })
+        .collect::<Result<_, _>>()?;
+    let path = args.telemetry_path.as_str();
+    let refuse = |why: &str| Err(invalid("--web.telemetry-path <PATH>", path)(why.to_owned()));
+    if !path.starts_with('/') {
+        return refuse("a path begins with a slash, like /metrics");
+    }
+    if web::is_reserved(path) {
+        return refuse("macwatch serves something else there; take another, like /metrics");
+    }
+    if path.contains(|c: char| !c.is_ascii_graphic() || matches!(c, '?' | '#' | '%')) {
+        return refuse("no request can ask for this path; leave out spaces, '?', '#' and '%'");
+    }
+    Ok((listen, path.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn serve(args: &[&str]) -> Result<Serve, Invalid> {
+        let cli = Cli::try_parse_from([&["macwatch"], args].concat()).unwrap();
+        Serve::try_from(&cli.serve)
+    }
+
+    #[test]
+    fn no_option_is_fine() {
+        let config = serve(&[]).unwrap();
+        assert_eq!(config.listen.iter().map(ToString::to_string).collect::<Vec<_>>(), [":10148"]);
+        assert_eq!(config.exporter.telemetry_path, "/metrics");
+        assert_eq!(config.exporter.max_requests, 40);
+        let day = Duration::from_secs(86_400);
+        assert_eq!(config.exporter.limits, Limits { per_interface: 1024, total: 16_384, idle_timeout: day });
+        assert_eq!(config.direction, Direction::Both);
+        assert!(config.exporter.capture.promiscuous);
+        assert_eq!(config.exporter.capture.selection, Selection::default());
+    }
+
+    #[test]
+    fn bad_values_are_named_with_what_to_do() {
+        for (args, value, remedy) in [
+            (&["-i", "eth["][..], "'eth['", "character"),
+            (&["-i", "eth0", "--interface.exclude", "eth*"], "'eth0'", "drop one"),
+            (&["--sources.max", "0"], "'0'", "at least 1"),
+            (&["--sources.max-total", "0"], "'0'", "at least 1"),
+            (&["--sources.idle-timeout", "soon"], "'soon'", "24h"),
+            (&["--sources.idle-timeout", "5ms"], "'5ms'", "1s"),
+            (&["--web.listen-address", "10148"], "'10148'", ":10148"),
+            (&["--web.telemetry-path", "metrics"], "'metrics'", "slash"),
+            (&["--web.telemetry-path", "/"], "'/'", "another"),
+            (&["--web.telemetry-path", "/-/ready"], "'/-/ready'", "another"),
+            (&["--web.telemetry-path", "/a b"], "'/a b'", "spaces"),
+        ] {
+            let error = serve(args).unwrap_err().to_string();
+            assert!(error.contains(value) && error.contains(remedy), "{args:?}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn empty_items_of_a_list_are_none() {
+        let config = serve(&["-i", "", "-i", "eth0,, eth1"]).unwrap();
+        let selection = &config.exporter.capture.selection;
+        assert_eq!(selection.literals().collect::<Vec<_>>(), ["eth0", "eth1"]);
+    }
+}

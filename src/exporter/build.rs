@@ -1,0 +1,26 @@
+//! What was built, from what, with what.
+
+/// Version of the program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Commit it was built from; `unknown` outside a checkout.
+pub const REVISION: &str = env!("BUILD_REVISION");
+/// Branch it was built from; `unknown` outside a checkout.
+pub const BRANCH: &str = env!("BUILD_BRANCH");
+/// Version of the compiler.
+pub const RUST: &str = env!("BUILD_RUST");
+/// Machine it was built for.
+pub const TARGET: &str = env!("BUILD_TARGET");
+
+/// The lines that `--version` prints, in the form of the official exporters.
+pub const LONG_VERSION: &str = concat!(
+    ", version ",
+    env!("CARGO_PKG_VERSION"),
+    " (branch: ",
+    env!("BUILD_BRANCH"),
+    ", revision: ",
+    env!("BUILD_REVISION"),
+    ")\n  rust version:     ",
+    env!("BUILD_RUST"),
+    "\n  platform:         ",
+    env!("BUILD_TARGET"),
+);

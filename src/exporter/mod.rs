@@ -1,0 +1,141 @@
+//! The main job: capture, count, serve. Puts the other modules together.
+
+pub mod build;
+pub mod landing;
+pub mod page;
+pub mod process;
+
+use std::future::Future;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::capture::{Board, Destination, Link, Settings, Sink, SocketPool, Supervisor};
+use crate::clock::Moment;
+use crate::exposition;
+use crate::frame;
+use crate::frame::wire::Wire;
+use crate::interface::follow::Follower;
+use crate::sources::{Limits, Snapshot, Sources, Table};
+use crate::web::{self, Site, Traffic};
+
+use landing::Landing;
+use page::Metrics;
+use process::Process;
+
+/// What the exporter needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What to capture.
+    pub capture: Settings,
+    /// How much to remember.
+    pub limits: Limits,
+    /// Path of the metrics page.
+    pub telemetry_path: String,
+    /// Most metrics requests at a time; 0 for no limit.
+    pub max_requests: usize,
+}
+
+/// Frames become counts.
+struct Counting {
+    sources: Arc<Sources>,
+}
+
+impl Destination for Counting {
+    type Sink = Counter;
+
+    fn open(&self, interface: &str) -> Counter {
+        Counter { table: self.sources.open(interface) }
+    }
+}
+
+struct Counter {
+    table: Table,
+}
+
+impl Sink for Counter {
+    #[inline]
+    fn frame(&mut self, frame: &[u8], wire: Wire, now: Moment) {
+        self.table.count(frame::source(frame), wire, now);
+    }
+
+    fn upkeep(&mut self, now: Moment) -> Option<Duration> {
+        self.table.expire(now)
+    }
+}
+
+/// Captures, counts and serves until `shutdown` completes. Returns when all connections have their answers
+/// and all threads have ended.
+///
+/// # Errors
+///
+/// Only at the start: if the counters or the listeners cannot be set up.
+pub async fn run(
+    config: Config,
+    sockets: SocketPool,
+    mut follower: Follower,
+    listeners: Vec<TcpListener>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let sources = Sources::new(config.limits).map_err(io::Error::other)?;
+    let mut supervisor = Supervisor::new(config.capture, Counting { sources: Arc::clone(&sources) }, sockets);
+    let board = supervisor.board();
+    let listing = follower.list().await?;
+    supervisor.reconcile(&listing);
+
+    let traffic = Arc::<Traffic>::default();
+    let metrics = Metrics {
+        sources: Arc::clone(&sources),
+        board: Arc::clone(&board),
+        traffic: Arc::clone(&traffic),
+        process: Process::new(),
+    };
+    let port =
+        listeners.first().map(TcpListener::local_addr).transpose()?.map_or(0, |address| address.port());
+    let landing = Landing {
+        sources: Arc::clone(&sources),
+        board: Arc::clone(&board),
+        telemetry_path: config.telemetry_path.clone(),
+        port,
+    };
+    let stopping = Arc::new(AtomicBool::new(false));
+    let ready = readiness(&board, &stopping);
+    let site = Site {
+        telemetry_path: config.telemetry_path,
+        max_requests: config.max_requests,
+        metrics: Box::new(move || metrics.render()),
+        metrics_type: exposition::CONTENT_TYPE,
+        landing: Box::new(move || landing.render()),
+        ready: Box::new(ready),
+    };
+    let shutdown = async {
+        shutdown.await;
+        stopping.store(true, Ordering::Relaxed);
+    };
+    tokio::select! {
+        served = web::serve(listeners, site, traffic, shutdown) => served?,
+        () = supervisor.follow(follower) => {}
+    }
+    let books = sources.snapshot();
+    drop(supervisor);
+    let frames: u64 = books.iter().map(Snapshot::frames).sum();
+    let known: usize = books.iter().map(|books| books.sources.len()).sum();
+    tracing::info!(frames, sources = known, "stopped");
+    Ok(())
+}
+
+/// Ready once every interface that was up at the start is being captured, and until the end. A missing
+/// interface is not waited for, and one that goes down later shows in its own metric.
+fn readiness(board: &Arc<Board>, stopping: &Arc<AtomicBool>) -> impl Fn() -> bool + Send + Sync + use<> {
+    let (board, stopping) = (Arc::clone(board), Arc::clone(stopping));
+    let started = AtomicBool::new(false);
+    move || {
+        let all = || board.list().iter().all(|capture| capture.link() != Link::Up || capture.capture_up());
+        if !started.load(Ordering::Relaxed) && all() {
+            started.store(true, Ordering::Relaxed);
+        }
+        started.load(Ordering::Relaxed) && !stopping.load(Ordering::Relaxed)
+    }
+}

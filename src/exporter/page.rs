@@ -1,0 +1,211 @@
+//! The metrics page: every family, in the order in which it is read.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::build;
+use super::process::Process;
+use crate::capture::{Board, Status};
+use crate::exposition::{Family, Kind, Page, Value, labels};
+use crate::sources::{self, Snapshot, SourceSample, Sources};
+use crate::web::Traffic;
+
+/// What all series of one interface are labelled with.
+const INTERFACE: &str = "interface";
+
+/// A row of the page without its label values and numbers, for sizing the buffer: bytes per source.
+const BYTES_PER_SOURCE: usize = 480;
+
+/// What the page is made of.
+#[derive(Debug)]
+pub struct Metrics {
+    /// The sources.
+    pub sources: Arc<Sources>,
+    /// The captures.
+    pub board: Arc<Board>,
+    /// The server's own counters.
+    pub traffic: Arc<Traffic>,
+    /// This process.
+    pub process: Process,
+}
+
+impl Metrics {
+    /// Makes the page from one snapshot.
+    pub fn render(&self) -> Vec<u8> {
+        let begun = Instant::now();
+        let books = self.sources.snapshot();
+        let captures = self.board.list();
+        let rows: usize = books.iter().map(|books| books.sources.len()).sum();
+        let mut page = Page::with_capacity(16_384 + rows * BYTES_PER_SOURCE);
+        write_sources(&mut page, &books);
+        write_captures(&mut page, &captures);
+        write_books(&mut page, &books, self.sources.limits().per_interface);
+        write_build(&mut page);
+        self.write_server(&mut page);
+        self.process.write(&mut page);
+        page.family(SCRAPE_DURATION).add("", begun.elapsed().as_secs_f64());
+        page.into_bytes()
+    }
+
+    fn write_server(&self, page: &mut Page) {
+        let mut series =
+            page.family(counter("macwatch_http_requests_total", "HTTP requests answered, by status code."));
+        for (code, count) in self.traffic.responses() {
+            series.add(&labels(&[("code", &code.to_string())]), count);
+        }
+        page.family(gauge(
+            "macwatch_http_requests_in_flight",
+            "HTTP requests being answered now, this one included.",
+        ))
+        .add("", self.traffic.in_flight());
+    }
+}
+
+const SCRAPE_DURATION: Family = gauge(
+    "macwatch_scrape_duration_seconds",
+    "Time it took to read the counters and write this page up to this line.",
+);
+
+const fn counter(name: &'static str, help: &'static str) -> Family {
+    Family { name, help, kind: Kind::Counter }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Family {
+    Family { name, help, kind: Kind::Gauge }
+}
+
+fn write_sources(page: &mut Page, books: &[Snapshot]) {
+    type Column = (Family, fn(&SourceSample) -> Value);
+    let columns: [Column; 4] = [
+        (counter(sources::FRAMES.0, sources::FRAMES.1), |source| source.frames.into()),
+        (counter(sources::BYTES.0, sources::BYTES.1), |source| source.bytes.into()),
+        (
+            gauge(
+                "macwatch_source_first_seen_timestamp_seconds",
+                "Unix time of the first frame of this MAC address since it was last forgotten.",
+            ),
+            |source| Value::Milliseconds(source.row.first_seen_unix_ms()),
+        ),
+        (
+            gauge(
+                "macwatch_source_last_seen_timestamp_seconds",
+                "Unix time of the newest frame of this MAC address.",
+            ),
+            |source| Value::Milliseconds(source.last_seen_unix_ms),
+        ),
+    ];
+    for (family, value) in columns {
+        let mut series = page.family(family);
+        for source in books.iter().flat_map(|books| &books.sources) {
+            series.add(source.row.labels(), value(source));
+        }
+    }
+}
+
+fn write_captures(page: &mut Page, captures: &[Arc<Status>]) {
+    let mut series = page.family(gauge(
+        "macwatch_interface_capture_up",
+        "Whether frames are being captured on this interface: 1 while they are, else 0.",
+    ));
+    for capture in captures {
+        series.add(&labels(&[(INTERFACE, capture.interface())]), capture.capture_up());
+    }
+    let mut series = page.family(gauge(
+        "macwatch_interface_info",
+        "How this interface is captured, and its own MAC address. Always 1.",
+    ));
+    for capture in captures {
+        let mac = capture.mac().map(|mac| mac.to_string()).unwrap_or_default();
+        series.add(&labels(&[(INTERFACE, capture.interface()), ("engine", "channel"), ("mac", &mac)]), 1u64);
+    }
+    let mut series = page.family(counter(
+        "macwatch_interface_dropped_frames_total",
+        "Frames that the kernel saw for this capture and could not hand over; a super-frame counts once.",
+    ));
+    for capture in captures {
+        series.add(&labels(&[(INTERFACE, capture.interface())]), capture.dropped_frames());
+    }
+    let mut series = page.family(counter(
+        "macwatch_interface_rebinds_total",
+        "Times that the capture had to be bound to this interface again.",
+    ));
+    for capture in captures {
+        series.add(&labels(&[(INTERFACE, capture.interface())]), capture.rebinds());
+    }
+}
+
+fn write_books(page: &mut Page, books: &[Snapshot], limit: usize) {
+    let mut column = |family, value: &dyn Fn(&Snapshot) -> u64| {
+        let mut series = page.family(family);
+        for books in books {
+            series.add(&labels(&[(INTERFACE, &books.interface)]), value(books));
+        }
+    };
+    column(
+        counter(
+            "macwatch_interface_frames_total",
+            "All frames captured: those of live sources, expired ones and untracked ones, and runts.",
+        ),
+        &Snapshot::frames,
+    );
+    column(
+        counter(
+            "macwatch_interface_bytes_total",
+            "All bytes captured: those of live sources, expired ones and untracked ones. Runts add none.",
+        ),
+        &Snapshot::bytes,
+    );
+    column(
+        counter(
+            "macwatch_interface_runt_frames_total",
+            "Frames shorter than an Ethernet header; they have no source.",
+        ),
+        &|books| books.runt_frames,
+    );
+    column(
+        counter("macwatch_interface_untracked_frames_total", "Frames of sources beyond the limit."),
+        &|books| books.untracked_frames,
+    );
+    column(
+        counter("macwatch_interface_untracked_bytes_total", "Bytes of sources beyond the limit."),
+        &|books| books.untracked_bytes,
+    );
+    column(
+        counter(
+            "macwatch_interface_expired_frames_total",
+            "Frames of sources that have since been forgotten.",
+        ),
+        &|books| books.expired_frames,
+    );
+    column(
+        counter("macwatch_interface_expired_bytes_total", "Bytes of sources that have since been forgotten."),
+        &|books| books.expired_bytes,
+    );
+    column(gauge("macwatch_interface_sources", "Sources tracked now."), &|books| books.sources.len() as u64);
+    column(
+        gauge("macwatch_interface_sources_limit", "Most sources that may be tracked on this interface."),
+        &|_| limit as u64,
+    );
+    column(
+        counter(
+            "macwatch_interface_new_sources_total",
+            "Sources that appeared, those that came back after being forgotten included.",
+        ),
+        &|books| books.new_sources,
+    );
+    column(
+        counter("macwatch_interface_expired_sources_total", "Sources that fell idle and were forgotten."),
+        &|books| books.expired_sources,
+    );
+}
+
+fn write_build(page: &mut Page) {
+    let facts = labels(&[
+        ("version", build::VERSION),
+        ("revision", build::REVISION),
+        ("rustversion", build::RUST),
+        ("target", build::TARGET),
+    ]);
+    page.family(gauge("macwatch_build_info", "What this program was built from. Always 1."))
+        .add(&facts, 1u64);
+}
