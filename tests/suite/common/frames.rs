@@ -1,0 +1,55 @@
+//! Frames on a wire.
+
+use pnet_datalink::{Channel, Config, DataLinkSender, MacAddr, NetworkInterface};
+
+use super::Namespace;
+
+/// Local experimental EtherType (IEEE 802, table 8-1): no host answers it.
+const EXPERIMENTAL: [u8; 2] = [0x88, 0xb5];
+
+/// A frame from this source, padded to this many bytes, to a group that nobody has joined.
+pub(crate) fn frame(source: [u8; 6], bytes: usize) -> Vec<u8> {
+    let mut frame = vec![0x03, 0, 0, 0, 0, 0x01];
+    frame.extend(source);
+    frame.extend(EXPERIMENTAL);
+    frame.resize(bytes.max(14), 0);
+    frame
+}
+
+/// The n-th of a series of sources, locally administered.
+pub(crate) fn source(n: u32) -> [u8; 6] {
+    let [a, b, c, d] = n.to_be_bytes();
+    [0x02, 0x5e, a, b, c, d]
+}
+
+/// How addresses are written in labels.
+pub(crate) fn text(source: [u8; 6]) -> String {
+    source.map(|octet| format!("{octet:02x}")).join(":")
+}
+
+/// Sends frames on an interface of a namespace, in order, as if the host behind it did.
+pub(crate) fn send(namespace: &Namespace, interface: &str, frames: &[Vec<u8>]) {
+    let index = namespace.index(interface);
+    namespace.inside(|| {
+        let mut sender = sender(interface, index);
+        for frame in frames {
+            sender.send_to(frame, None).unwrap().unwrap();
+        }
+    });
+}
+
+fn sender(interface: &str, index: u32) -> Box<dyn DataLinkSender> {
+    let interface = NetworkInterface {
+        name: interface.to_owned(),
+        description: String::new(),
+        index,
+        mac: Some(MacAddr::zero()),
+        ips: Vec::new(),
+        flags: 0,
+    };
+    let config = Config { promiscuous: false, ..Config::default() };
+    match pnet_datalink::channel(&interface, config).unwrap() {
+        Channel::Ethernet(sender, _) => sender,
+        _ => panic!("not an Ethernet channel"),
+    }
+}

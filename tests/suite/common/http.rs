@@ -1,0 +1,64 @@
+//! A small HTTP client that shows what was really said.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use super::Namespace;
+
+/// A response, read to its end.
+#[derive(Debug)]
+pub(crate) struct Response {
+    /// Status code.
+    pub(crate) status: u16,
+    /// Status line and headers, as sent.
+    pub(crate) head: String,
+    /// Body, as sent.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Response {
+    /// The value of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (key, value) = line.split_once(": ")?;
+            key.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+
+    /// The body as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+}
+
+/// A connection to a port on the loopback of a namespace.
+pub(crate) fn connect(namespace: &Namespace, port: u16) -> std::io::Result<TcpStream> {
+    let stream = namespace.inside(|| TcpStream::connect(("127.0.0.1", port)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.set_write_timeout(Some(Duration::from_secs(20)))?;
+    Ok(stream)
+}
+
+/// Sends one request and reads until the server closes. `headers` are lines with `\r\n`.
+pub(crate) fn request(
+    namespace: &Namespace,
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &str,
+) -> std::io::Result<Response> {
+    let mut stream = connect(namespace, port)?;
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n")?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    parse(&bytes).ok_or_else(|| std::io::Error::other("not an HTTP response"))
+}
+
+/// Takes a response apart.
+pub(crate) fn parse(bytes: &[u8]) -> Option<Response> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = String::from_utf8(bytes[..end].to_vec()).ok()?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some(Response { status, head, body: bytes[end + 4..].to_vec() })
+}

@@ -1,0 +1,52 @@
+//! What the tests share: network namespaces of their own, real frames, the real binary.
+//!
+//! Nothing here sleeps for a time: it waits for a condition, with a deadline.
+
+pub(crate) mod exporter;
+pub(crate) mod frames;
+pub(crate) mod http;
+pub(crate) mod namespace;
+
+use std::process::Output;
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub(crate) use exporter::Exporter;
+pub(crate) use namespace::{Namespace, veth};
+
+/// How long a condition may take to come true on a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits until the condition holds; panics with `what` when it does not within the deadline.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    wait_for(what, || condition().then_some(()));
+}
+
+/// Waits until there is a value.
+#[track_caller]
+pub(crate) fn wait_for<T>(what: &str, mut value: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = value() {
+            return value;
+        }
+        assert!(begun.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain for: {what}");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// Whether this test can run; says so when it cannot. Namespaces take root.
+pub(crate) fn root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        let name = thread::current().name().unwrap_or_default().to_owned();
+        println!("{name}: skipped: makes network namespaces, which takes root");
+    }
+    root
+}
+
+/// The output of a command as text, and whether it succeeded.
+pub(crate) fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}

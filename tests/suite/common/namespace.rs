@@ -1,0 +1,125 @@
+//! Network namespaces that a test makes and removes itself.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::text;
+
+/// A network namespace with its loopback up; gone when dropped, with all that is in it.
+#[derive(Debug)]
+pub(crate) struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    /// Makes one under a name that nobody else has.
+    pub(crate) fn new() -> Self {
+        static STALE: Once = Once::new();
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        STALE.call_once(remove_stale);
+        let name = format!("mwtest-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        run(Command::new("ip").args(["netns", "add", &name]));
+        let namespace = Self { name };
+        namespace.ip("link set lo up");
+        namespace
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `ip` in this namespace; it must succeed. Arguments are separated by spaces.
+    #[track_caller]
+    pub(crate) fn ip(&self, arguments: &str) {
+        run(Command::new("ip").args(["-n", &self.name]).args(arguments.split_whitespace()));
+    }
+
+    /// A command that will run in this namespace. The process keeps the identity of the one spawned.
+    pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).arg(program.as_ref());
+        command
+    }
+
+    /// Runs a command line in this namespace; it must succeed. Arguments are separated by spaces.
+    #[track_caller]
+    pub(crate) fn run(&self, line: &str) -> String {
+        let mut words = line.split_whitespace();
+        run(self.command(words.next().unwrap()).args(words))
+    }
+
+    /// Does something on a thread in this namespace.
+    pub(crate) fn inside<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
+        let file = File::open(format!("/run/netns/{}", self.name)).unwrap();
+        thread::scope(|scope| {
+            let thread = scope.spawn(move || {
+                move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(LinkNameSpaceType::Network))
+                    .unwrap();
+                job()
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Index of an interface in this namespace.
+    pub(crate) fn index(&self, interface: &str) -> u32 {
+        self.inside(|| {
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            rustix::net::netdevice::name_to_index(&socket, interface).unwrap()
+        })
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // What else could be done about it while a test ends?
+        drop(Command::new("ip").args(["netns", "del", &self.name]).output());
+    }
+}
+
+/// A veth pair between two namespaces (or within one), both ends up, without IPv6, which would talk.
+pub(crate) fn veth(a: &Namespace, a_name: &str, b: &Namespace, b_name: &str) {
+    a.ip(&format!("link add {a_name} type veth peer name {b_name} netns {}", b.name()));
+    for (namespace, name) in [(a, a_name), (b, b_name)] {
+        silence(namespace, name);
+        namespace.ip(&format!("link set {name} up"));
+    }
+}
+
+/// Keeps the kernel from sending frames of its own on an interface.
+pub(crate) fn silence(namespace: &Namespace, interface: &str) {
+    let path = format!("net/ipv6/conf/{interface}/disable_ipv6");
+    // A kernel without IPv6 has nothing to silence.
+    namespace.inside(|| drop(std::fs::write(Path::new("/proc/sys").join(path), "1")));
+}
+
+#[track_caller]
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = text(&output);
+    assert!(output.status.success(), "{command:?}: {text}");
+    text
+}
+
+/// Namespaces of test runs that were killed before they could remove them.
+fn remove_stale() {
+    let Ok(folder) = std::fs::read_dir("/run/netns") else { return };
+    let running: HashSet<String> = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    for name in folder.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
+        let owner = name.strip_prefix("mwtest-").and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(|owner| !running.contains(owner)) {
+            drop(Command::new("ip").args(["netns", "del", &name]).output());
+        }
+    }
+}

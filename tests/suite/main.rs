@@ -1,0 +1,15 @@
+//! The real binary, on real frames, scraped by real clients.
+//!
+//! One test binary, so that it is linked once; each module is one subject. What a test needs of the network
+//! it makes itself, in namespaces of its own, and removes again.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test that cannot go on ends, and says why"
+)]
+
+mod common;
+
+mod counting;
