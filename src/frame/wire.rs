@@ -69,8 +69,10 @@ impl Offload {
 
     #[cold]
     fn super_frame(self, frame: &[u8]) -> Wire {
-        let length = frame.len() as u64;
-        let headers = self.headers(frame).unwrap_or(HEADER_BYTES) as u64;
+        // BIG TCP's extra header is taken out before anything is sent.
+        let jumbo = if has_jumbo_option(frame) { JUMBO_BYTES } else { 0 };
+        let length = (frame.len() - jumbo) as u64;
+        let headers = self.headers(frame).unwrap_or(HEADER_BYTES).saturating_sub(jumbo) as u64;
         let payload = length.saturating_sub(headers);
         let frames = payload.div_ceil(u64::from(self.segment_bytes)).max(1);
         Wire { frames, bytes: length + (frames - 1) * headers }
@@ -93,6 +95,23 @@ impl Offload {
         };
         Some(transport + length)
     }
+}
+
+/// Bytes of the hop-by-hop header that holds a jumbo payload option, and nothing else.
+const JUMBO_BYTES: usize = 8;
+
+/// Whether the kernel put a jumbo payload option into this IPv6 super-frame: it does so beyond 64 KiB and
+/// takes it out again when the super-frame is cut (`ipv6_has_hopopt_jumbo` in include/net/ipv6.h; RFC 2675).
+fn has_jumbo_option(frame: &[u8]) -> bool {
+    const TCP: u8 = 6;
+    const JUMBO: u8 = 0xc2;
+    let Some(ip) = frame.get(HEADER_BYTES..HEADER_BYTES + 44) else { return false };
+    frame.len() > 65_536
+        && frame[12..14] == [0x86, 0xdd]
+        && ip[6] == 0
+        && ip[40] == TCP
+        && ip[41] == 0
+        && ip[42] == JUMBO
 }
 
 /// Where the transport header of an IP packet in an Ethernet frame begins, VLAN tags skipped.
@@ -196,6 +215,17 @@ mod tests {
             wire(&read(0, GSO_TCP_V6, 1000, 0, &whole)),
             Wire { frames: 3, bytes: 3000 + 3 * headers }
         );
+    }
+
+    #[test]
+    fn the_jumbo_option_is_not_on_the_wire() {
+        let mut ip = vec![0; 48];
+        ip[40..44].copy_from_slice(&[6, 0, 0xc2, 4]);
+        let whole = frame(0, &ip, 0x86dd, &tcp(5), 140_000);
+        let headers = 14 + 40 + 20;
+        let expected = Wire { frames: 100, bytes: 140_000 + 100 * headers };
+        assert_eq!(wire(&read(1, GSO_TCP_V6, 1400, 62, &whole)), expected);
+        assert_eq!(wire(&read(0, GSO_TCP_V6, 1400, 0, &whole)), expected);
     }
 
     #[test]
