@@ -121,16 +121,25 @@ pub async fn serve(
     let places = (site.max_requests > 0).then(|| Semaphore::new(site.max_requests));
     let server = Arc::new(Server { site, traffic, renderer: Renderer::default(), places });
     let mut connections = Connections::default();
+    let mut refusing = false;
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
             accepted = accept(&listeners) => match accepted {
-                Ok(stream) => connections.add(stream, Arc::clone(&server)),
+                Ok(stream) => {
+                    if std::mem::take(&mut refusing) {
+                        tracing::info!("accepting connections again");
+                    }
+                    connections.add(stream, Arc::clone(&server));
+                }
                 // A client that gave up before its turn is no failure of ours.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    tracing::warn!(%error, open = connections.open(), "cannot accept a connection");
+                    // Out of descriptors, mostly: one line, however long it lasts.
+                    if !std::mem::replace(&mut refusing, true) {
+                        tracing::warn!(%error, open = connections.open(), "cannot accept connections");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
