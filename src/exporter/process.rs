@@ -92,8 +92,9 @@ impl Default for Process {
 
 /// CPU time of all threads: `/proc` tells hundredths of a second, this clock nanoseconds.
 fn cpu_seconds() -> f64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::try_from(time).unwrap_or_default().as_secs_f64()
+    let time = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default();
+    // Whole microseconds, so that the page shows no digits that mean nothing.
+    Duration::from_micros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)).as_secs_f64()
 }
 
 /// A limit without end is +Inf.
