@@ -114,8 +114,8 @@ impl PacketSocket {
         packet::take_drops(&self.descriptor)
     }
 
-    /// Bytes of memory that the receive queue may take, as the kernel accounts them (a small frame costs
-    /// about 768).
+    /// Bytes of memory that the receive queue may take, as the kernel accounts them: twice what was asked for
+    /// (socket(7)); a small frame costs about 768.
     pub fn queue_bytes(&self) -> usize {
         sockopt::socket_recv_buffer_size(&self.descriptor).unwrap_or(0)
     }
@@ -171,7 +171,18 @@ impl SocketPool {
     /// If not even one can be made: see [`PacketSocket::open`]. It is made in any case, so that a missing
     /// capability shows at the start and not when the first interface appears.
     pub fn prepare(direction: Direction, needed: usize) -> io::Result<Self> {
-        let mut spare = vec![PacketSocket::open(direction)?];
+        let first = PacketSocket::open(direction)?;
+        let (given, wanted) = (first.queue_bytes(), 2 * queue_bytes());
+        if given < wanted {
+            tracing::info!(
+                given,
+                wanted,
+                "small receive queues: bursts may be dropped, and counted as such; CAP_NET_ADMIN at the start or \
+                 sysctl net.core.rmem_max={} makes them larger",
+                wanted / 2
+            );
+        }
+        let mut spare = vec![first];
         while spare.len() < needed + Self::SPARE {
             match PacketSocket::open(direction) {
                 Ok(socket) => spare.push(socket),

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use super::worker::{Sink, Worker};
 use super::{Board, Link, SocketPool, Status};
-use crate::interface::Interface;
 use crate::interface::follow::{Follower, Listing};
 use crate::interface::select::{Selection, Verdict};
+use crate::interface::{self, Interface};
 
 /// A change for the worse is logged when it has lasted this long: `ip link del` takes an interface down
 /// first, and one thing that happened deserves one line.
@@ -232,7 +232,7 @@ impl<D: Destination> Supervisor<D> {
         {
             watched.told = if now.is_some() { Link::Unfit } else { Link::Absent };
             watched.status.set_link(watched.told, None);
-            let exist = names(interfaces);
+            let exist = interface::names(interfaces);
             match now.and_then(Interface::unfit) {
                 Some(why) => tracing::error!(interface = name, why, "cannot be watched"),
                 None => tracing::warn!(interface = name, exist, "no such interface yet; waiting for it"),
@@ -308,13 +308,6 @@ impl<S> Watched<S> {
             }
         }
     }
-}
-
-/// The names of the interfaces that could be watched.
-fn names(interfaces: &[Interface]) -> String {
-    let names: Vec<_> =
-        interfaces.iter().filter(|i| i.is_ethernet()).map(|interface| interface.name.as_str()).collect();
-    names.join(" ")
 }
 
 /// Waits until then; for ever if never.

@@ -11,9 +11,9 @@ use std::io::{self, ErrorKind};
 use crate::capture::{Direction, SocketPool};
 use crate::cli::{Cli, Command};
 use crate::config::Invalid;
-use crate::interface::Interface;
 use crate::interface::follow::Follower;
 use crate::interface::select::Selection;
+use crate::interface::{self, Interface};
 use crate::privileges;
 
 /// Why a job did not get done: one line for a person.
@@ -82,10 +82,17 @@ async fn prepare(selection: &Selection, direction: Direction) -> Result<(Followe
             )));
         }
     }
+    let exist = interface::names(&interfaces);
+    for pattern in selection.unmatched(&interfaces) {
+        tracing::warn!(%pattern, exist, "no interface matches yet; waiting for one");
+    }
     let needed = interfaces
         .iter()
         .filter(|interface| selection.verdict(interface, &interfaces, false).is_watched())
         .count();
+    if needed == 0 && selection.include.is_empty() {
+        tracing::warn!(exist, "no interface to watch yet; waiting for one (see `macwatch interfaces`)");
+    }
     let sockets = SocketPool::prepare(direction, needed)
         .map_err(|error| Failure::Cannot(privileges::explain(&error)))?;
     Ok((follower, sockets))

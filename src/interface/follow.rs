@@ -23,7 +23,7 @@ use super::{Interface, Master};
 use crate::mac::Mac;
 
 /// Lists are read at most this often, however many notices there are.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// All interfaces at one time, and what happened since the list before.
 #[derive(Debug)]

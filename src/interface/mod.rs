@@ -39,11 +39,6 @@ pub struct Master {
 }
 
 impl Interface {
-    /// Whether its frames carry a sender's address: Ethernet, and not the loopback, whose are all zero.
-    pub fn is_ethernet(&self) -> bool {
-        self.hardware == ETHERNET && !self.loopback
-    }
-
     /// What is wrong with watching it, if it cannot be watched.
     pub fn unfit(&self) -> Option<String> {
         if self.loopback {
@@ -71,6 +66,12 @@ impl Interface {
             flags: 0,
         }
     }
+}
+
+/// The names of those that could be watched, for a person who looks for one.
+pub fn names(interfaces: &[Interface]) -> String {
+    let fit = interfaces.iter().filter(|interface| interface.unfit().is_none());
+    fit.map(|interface| interface.name.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 /// The hardware types that people meet, by the names that they know.

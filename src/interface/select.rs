@@ -95,6 +95,14 @@ impl Selection {
         self.include.iter().filter_map(NamePattern::literal)
     }
 
+    /// The patterns that match nothing that could be watched.
+    pub fn unmatched<'a>(&'a self, interfaces: &'a [Interface]) -> impl Iterator<Item = &'a NamePattern> {
+        self.include.iter().filter(move |pattern| {
+            pattern.literal().is_none()
+                && !interfaces.iter().any(|i| pattern.matches(&i.name) && i.unfit().is_none())
+        })
+    }
+
     /// Whether an interface of this name is never watched.
     pub fn excludes(&self, name: &str) -> bool {
         self.exclude.iter().any(|pattern| pattern.matches(name))
