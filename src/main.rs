@@ -7,6 +7,7 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 use macwatch::cli::Cli;
 use macwatch::commands::{self, Failure};
+use macwatch::exporter::build;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -27,21 +28,30 @@ fn main() -> ExitCode {
 
 /// Help and version are what was asked for: stdout, success. Anything else is one line.
 fn refuse(error: &clap::Error) -> ExitCode {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        // Whoever closed the pipe has read enough.
-        drop(error.print());
-        return ExitCode::SUCCESS;
+    // Whoever closed the pipe has read enough.
+    match error.kind() {
+        ErrorKind::DisplayHelp => {
+            drop(error.print());
+            return ExitCode::SUCCESS;
+        }
+        ErrorKind::DisplayVersion => {
+            drop(writeln!(std::io::stdout(), "macwatch, version {}", build::LONG_VERSION));
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
     }
-    // clap spreads an error over several lines: what is wrong, hints, the usage.
+    // clap spreads an error over several lines: what is wrong, hints, then the usage, which --help prints too.
     let text = error.render().to_string();
-    let parts: Vec<&str> = text
+    let mut parts: Vec<&str> = text
         .lines()
         .map(str::trim)
-        .filter(|line| {
-            !line.is_empty() && !line.starts_with("Usage:") && !line.starts_with("For more information")
-        })
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
         .map(|line| line.strip_prefix("error: ").unwrap_or(line))
         .collect();
+    if error.kind() == ErrorKind::ArgumentConflict {
+        parts.push("options go after the command, like `macwatch watch -i eth0`");
+    }
     say(&format!("{}; see --help", parts.join("; ")));
     ExitCode::from(2)
 }

@@ -11,9 +11,9 @@ pub const RUST: &str = env!("BUILD_RUST");
 /// Machine it was built for.
 pub const TARGET: &str = env!("BUILD_TARGET");
 
-/// The lines that `--version` prints, in the form of the official exporters.
+/// What `--version` prints after "macwatch, version ", in the form of the official exporters. clap would put
+/// a space before their comma.
 pub const LONG_VERSION: &str = concat!(
-    ", version ",
     env!("CARGO_PKG_VERSION"),
     " (branch: ",
     env!("BUILD_BRANCH"),

@@ -26,7 +26,9 @@ impl ListenAddress {
     /// A line that says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let Some((host, port)) = text.rsplit_once(':') else {
-            return Err(format!("it has no port; did you mean :{text} or {text}:10148?"));
+            let meant =
+                if text.parse::<u16>().is_ok() { format!(":{text}") } else { format!("{text}:10148") };
+            return Err(format!("it has no port; did you mean {meant}?"));
         };
         let port = port.parse().map_err(|_| format!("\"{port}\" is not a port (0 to 65535)"))?;
         let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
@@ -113,7 +115,8 @@ mod tests {
     #[test]
     fn says_what_is_wrong() {
         for (text, part) in [
-            ("10148", "did you mean :10148"),
+            ("10148", "did you mean :10148?"),
+            ("192.0.2.1", "did you mean 192.0.2.1:10148?"),
             (":http", "not a port"),
             (":65536", "0 to 65535"),
             ("::1:80", "in brackets: [::1]:80"),
