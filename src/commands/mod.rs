@@ -82,16 +82,16 @@ async fn prepare(selection: &Selection, direction: Direction) -> Result<(Followe
             )));
         }
     }
-    let exist = interface::names(&interfaces);
-    for pattern in selection.unmatched(&interfaces) {
-        tracing::warn!(%pattern, exist, "no interface matches yet; waiting for one");
-    }
     let needed = interfaces
         .iter()
         .filter(|interface| selection.verdict(interface, &interfaces, false).is_watched())
         .count();
-    if needed == 0 && selection.include.is_empty() {
-        tracing::warn!(exist, "no interface to watch yet; waiting for one (see `macwatch interfaces`)");
+    let exist = interface::names(&interfaces);
+    for pattern in selection.idle_patterns(&interfaces) {
+        tracing::warn!(interface = %pattern, exist, "no interface matches yet; waiting for one");
+    }
+    if selection.include.is_empty() && needed == 0 {
+        tracing::warn!("no interface can be watched yet; `macwatch interfaces` says of each why");
     }
     let sockets = SocketPool::prepare(direction, needed)
         .map_err(|error| Failure::Cannot(privileges::explain(&error)))?;

@@ -68,7 +68,7 @@ impl Interface {
     }
 }
 
-/// The names of those that could be watched, for a person who looks for one.
+/// The names of the interfaces that could be watched, for a person who asked for another.
 pub fn names(interfaces: &[Interface]) -> String {
     let fit = interfaces.iter().filter(|interface| interface.unfit().is_none());
     fit.map(|interface| interface.name.as_str()).collect::<Vec<_>>().join(" ")

@@ -83,7 +83,7 @@ impl fmt::Display for Verdict {
         match self {
             Self::Named => f.write_str("named"),
             Self::Matched(pattern) => write!(f, "matches {pattern}"),
-            Self::Default => f.write_str("Ethernet, up, its own master"),
+            Self::Default => f.write_str("Ethernet, up, not a port of another"),
             Self::Not(why) => f.write_str(why),
         }
     }
@@ -95,12 +95,13 @@ impl Selection {
         self.include.iter().filter_map(NamePattern::literal)
     }
 
-    /// The patterns that match nothing that could be watched.
-    pub fn unmatched<'a>(&'a self, interfaces: &'a [Interface]) -> impl Iterator<Item = &'a NamePattern> {
-        self.include.iter().filter(move |pattern| {
-            pattern.literal().is_none()
-                && !interfaces.iter().any(|i| pattern.matches(&i.name) && i.unfit().is_none())
-        })
+    /// The patterns that lead to none of these interfaces being watched.
+    pub fn idle_patterns<'a>(&'a self, interfaces: &'a [Interface]) -> impl Iterator<Item = &'a NamePattern> {
+        let watched: Vec<_> =
+            interfaces.iter().filter(|one| self.verdict(one, interfaces, false).is_watched()).collect();
+        let leads_to_none =
+            move |pattern: &NamePattern| !watched.iter().any(|one| pattern.matches(&one.name));
+        self.include.iter().filter(move |pattern| pattern.literal().is_none() && leads_to_none(pattern))
     }
 
     /// Whether an interface of this name is never watched.
@@ -136,7 +137,7 @@ impl Selection {
                 .map_or("another namespace", |other| other.name.as_str());
             let kind = &master.kind;
             return Verdict::Not(format!(
-                "port of {kind} {master_name}, which sees its frames; name it to watch it"
+                "port of {kind} {master_name}, which sees all but link-local frames; name it to watch it"
             ));
         }
         if !interface.up && !watched {
@@ -207,6 +208,14 @@ mod tests {
     fn exclusion_wins() {
         assert!(why_not(&selection(&[], &["veth*"]), &ethernet(2, "veth7")).contains("excluded by veth*"));
         assert!(why_not(&selection(&["e*"], &["eth0"]), &ethernet(2, "eth0")).contains("excluded"));
+    }
+
+    #[test]
+    fn patterns_that_lead_to_nothing_are_known() {
+        let selection = selection(&["eth*", "enp[0-9]*", "veth*", "wg0"], &["veth*"]);
+        let interfaces = [ethernet(2, "eth0"), ethernet(3, "veth7")];
+        let idle: Vec<_> = selection.idle_patterns(&interfaces).map(ToString::to_string).collect();
+        assert_eq!(idle, ["enp[0-9]*", "veth*"]);
     }
 
     #[test]
