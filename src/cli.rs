@@ -7,8 +7,8 @@ use crate::exporter::build;
 
 /// Counts every Ethernet frame by the MAC address that sent it, and serves the counts to Prometheus.
 ///
-/// Without a command it captures and serves: the main job. Every option has an environment variable; lists
-/// are separated by commas there.
+/// Without a command it captures and serves: the main job, which needs no option. Each option below can be
+/// given as an environment variable too; lists are separated by commas there.
 #[derive(Debug, Parser)]
 #[command(name = "macwatch", version = build::LONG_VERSION, args_conflicts_with_subcommands = true)]
 #[command(after_help = "Root or CAP_NET_RAW is needed to capture. Metrics: http://localhost:10148/metrics")]
@@ -50,6 +50,9 @@ pub struct ServeArgs {
     pub log: LogArgs,
 }
 
+/// Where the options of `watch` alone stand: after a flattened group they would stand in that.
+const OUTPUT: &str = "Output";
+
 /// Options of `watch`.
 #[derive(Args, Debug)]
 pub struct WatchArgs {
@@ -59,14 +62,20 @@ pub struct WatchArgs {
     /// What of them.
     #[command(flatten)]
     pub capture: CaptureArgs,
-    /// Print a source only when it is first seen
-    #[arg(long)]
+    /// Print each source once, when it is first seen
+    #[arg(long, help_heading = OUTPUT)]
     pub new: bool,
     /// End after printing this many lines
-    #[arg(long, short = 'c', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(
+        long,
+        short = 'c',
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..),
+        help_heading = OUTPUT
+    )]
     pub count: Option<u64>,
     /// Print JSON, one object a line
-    #[arg(long)]
+    #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
     /// The log.
     #[command(flatten)]
@@ -85,8 +94,8 @@ pub struct InterfacesArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Interfaces")]
 pub struct InterfaceArgs {
-    /// Interface to watch, by name or pattern (*, ?, [a-z]); repeatable. A name that does not exist yet is
-    /// waited for. Default: every Ethernet interface that is up, except ports of bridges, bonds and teams
+    /// Interface to watch, by name or pattern (*, ?, [a-z]); repeatable. One that does not exist yet is waited
+    /// for. Default: every Ethernet interface that is up, except ports of bridges, bonds and teams
     #[arg(
         long = "interface",
         short = 'i',
@@ -109,7 +118,7 @@ pub struct InterfaceArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Capture")]
 pub struct CaptureArgs {
-    /// Which frames count: all, those that arrive, or those that this host sends
+    /// Which frames count
     #[arg(
         long = "capture.direction",
         value_name = "DIRECTION",
@@ -118,7 +127,7 @@ pub struct CaptureArgs {
         default_value_t
     )]
     pub direction: Direction,
-    /// Do not ask the card for frames that are meant for others
+    /// Leave interfaces out of promiscuous mode: unicast frames meant for others are then not seen
     #[arg(
         long = "no-promiscuous",
         env = "MACWATCH_NO_PROMISCUOUS",
@@ -130,12 +139,12 @@ pub struct CaptureArgs {
 /// Which frames count.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum Direction {
-    /// All.
+    /// Those that arrive and those that this host sends
     #[default]
     Both,
-    /// Those that arrive.
+    /// Those that arrive
     In,
-    /// Those that this host sends.
+    /// Those that this host sends
     Out,
 }
 
@@ -143,7 +152,7 @@ pub enum Direction {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Sources")]
 pub struct SourcesArgs {
-    /// Most sources tracked per interface; frames of more are counted as untracked
+    /// Most sources tracked per interface; frames of further ones are counted as untracked
     #[arg(long = "sources.max", value_name = "N", env = "MACWATCH_SOURCES_MAX", default_value = "1024")]
     pub max: u32,
     /// Most sources tracked on all interfaces together
@@ -154,7 +163,7 @@ pub struct SourcesArgs {
         default_value = "16384"
     )]
     pub max_total: u32,
-    /// A source that has been silent for longer is forgotten
+    /// A source that has been silent for longer is forgotten; like 24h, 90m or 1d12h
     #[arg(
         long = "sources.idle-timeout",
         value_name = "DURATION",
@@ -185,7 +194,7 @@ pub struct WebArgs {
         default_value = "/metrics"
     )]
     pub telemetry_path: String,
-    /// Most metrics requests answered at the same time, more get 503; 0 for no limit
+    /// Most metrics requests answered at the same time; further ones get 503. 0 for no limit
     #[arg(
         long = "web.max-requests",
         value_name = "N",
@@ -216,23 +225,23 @@ pub struct LogArgs {
 /// Severities.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum LogLevel {
-    /// For those who look into it.
+    /// More than most need
     Debug,
-    /// What happens.
+    /// Starts, stops, interfaces that come and go
     #[default]
     Info,
-    /// What may need a look.
+    /// What may need a look
     Warn,
-    /// What does not work.
+    /// What does not work
     Error,
 }
 
 /// Formats of a log line.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum LogFormat {
-    /// `key=value` pairs.
+    /// key=value pairs
     #[default]
     Logfmt,
-    /// JSON objects.
+    /// One JSON object a line
     Json,
 }
