@@ -1,7 +1,7 @@
 //! The command line, as typed. [`crate::config`] makes valid values of it.
 
-use clap::builder::BoolishValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{BoolishValueParser, Resettable};
+use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::exporter::build;
 
@@ -19,6 +19,27 @@ pub struct Cli {
     /// Options of the main job.
     #[command(flatten)]
     pub serve: ServeArgs,
+}
+
+impl Cli {
+    /// What this process was started with.
+    ///
+    /// # Errors
+    ///
+    /// Clap's own, help and version among them.
+    pub fn from_process() -> Result<Self, clap::Error> {
+        let command = without_empty_variables(Self::command());
+        Self::from_arg_matches(&command.try_get_matches()?)
+    }
+}
+
+/// Compose files and manifests leave variables empty rather than unset: then they say nothing.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let unset = |arg: Arg| {
+        let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+        if empty { arg.env(Resettable::Reset) } else { arg }
+    };
+    command.mut_args(unset).mut_subcommands(without_empty_variables)
 }
 
 /// What to do instead of capturing and serving.
