@@ -43,6 +43,7 @@ pub enum Direction {
 #[derive(Debug)]
 pub struct PacketSocket {
     descriptor: OwnedFd,
+    direction: Direction,
 }
 
 impl PacketSocket {
@@ -58,14 +59,14 @@ impl PacketSocket {
         match direction {
             Direction::Both => {}
             Direction::In => packet::set_ignore_outgoing(&descriptor)?,
-            Direction::Out => SockRef::from(&descriptor).attach_filter(&outgoing_only())?,
+            Direction::Out => SockRef::from(&descriptor).attach_filter(&OUTGOING_ONLY)?,
         }
         let wanted = queue_bytes();
         // Beyond net.core.rmem_max only with CAP_NET_ADMIN; without it the kernel gives what it may.
         if sockopt::set_socket_recv_buffer_size_force(&descriptor, wanted).is_err() {
             sockopt::set_socket_recv_buffer_size(&descriptor, wanted)?;
         }
-        Ok(Self { descriptor })
+        Ok(Self { descriptor, direction })
     }
 
     /// Opens pnet's channel for an interface on this socket, which binds it. Frames arrive from then on; an
@@ -90,9 +91,32 @@ impl PacketSocket {
             socket_fd: Some(duplicate),
             ..Config::default()
         };
-        match pnet_datalink::channel(interface, config)? {
-            Channel::Ethernet(_, receiver) => Ok(receiver),
-            _ => Err(io::Error::other("pnet opened a channel of another kind")),
+        let Channel::Ethernet(_, receiver) = pnet_datalink::channel(interface, config)? else {
+            return Err(io::Error::other("pnet opened a channel of another kind"));
+        };
+        self.unmute()?;
+        Ok(receiver)
+    }
+
+    /// Lets nothing into the queue until the socket is bound again. A binding cannot be undone, only replaced,
+    /// and an interface that was renamed goes on under its other name.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn mute(&self) -> io::Result<()> {
+        SockRef::from(&self.descriptor).attach_filter(&NOTHING)
+    }
+
+    fn unmute(&self) -> io::Result<()> {
+        let socket = SockRef::from(&self.descriptor);
+        if self.direction == Direction::Out {
+            return socket.attach_filter(&OUTGOING_ONLY);
+        }
+        match socket.detach_filter() {
+            // It was not muted.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            result => result,
         }
     }
 
@@ -133,12 +157,13 @@ fn queue_bytes() -> usize {
     usize::try_from(share).unwrap_or(usize::MAX).clamp(1 << 20, QUEUE_BYTES)
 }
 
+const RETURN: u16 = 0x06;
+
 /// A classic filter that keeps what this host sends: `PACKET_OUTGOING` (4) in `skb->pkt_type`
 /// (Documentation/networking/filter.rst, "type" extension).
-fn outgoing_only() -> [SockFilter; 4] {
+const OUTGOING_ONLY: [SockFilter; 4] = {
     const LOAD_WORD: u16 = 0x20;
     const JUMP_IF_EQUAL: u16 = 0x15;
-    const RETURN: u16 = 0x06;
     /// `SKF_AD_OFF + SKF_AD_PKTTYPE`
     const PACKET_TYPE: u32 = 0xffff_f000 + 4;
     const OUTGOING: u32 = 4;
@@ -148,7 +173,10 @@ fn outgoing_only() -> [SockFilter; 4] {
         SockFilter::new(RETURN, 0, 0, u32::MAX),
         SockFilter::new(RETURN, 0, 0, 0),
     ]
-}
+};
+
+/// A classic filter that keeps nothing.
+const NOTHING: [SockFilter; 1] = [SockFilter::new(RETURN, 0, 0, 0)];
 
 /// Sockets made while it was allowed to give them large receive queues.
 ///

@@ -209,12 +209,7 @@ impl<S: Sink> Capture<S> {
                     self.retry = None;
                     self.open();
                 }
-                Ok(Command::Release) => {
-                    self.target = None;
-                    self.channel = None;
-                    self.retry = None;
-                    self.status.set_bound(false);
-                }
+                Ok(Command::Release) => self.release(),
                 Ok(Command::Rename(status, sink)) => {
                     status.set_bound(self.channel.is_some());
                     self.status = status;
@@ -224,6 +219,19 @@ impl<S: Sink> Capture<S> {
                 Err(mpsc::TryRecvError::Disconnected) => return false,
             }
         }
+    }
+
+    /// Counts what arrived until now, and nothing from now on.
+    fn release(&mut self) {
+        if let Err(error) = self.socket.mute() {
+            let interface = self.status.interface();
+            tracing::warn!(interface, %error, "cannot stop hearing an interface that has gone");
+        }
+        while let Pause::Turn = self.read() {}
+        self.target = None;
+        self.channel = None;
+        self.retry = None;
+        self.status.set_bound(false);
     }
 
     /// Opens a channel on the target; what is still in the queue is not lost with the one before.
