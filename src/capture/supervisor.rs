@@ -120,7 +120,7 @@ impl<D: Destination> Supervisor<D> {
     pub fn reconcile(&mut self, listing: &Listing) {
         self.unsettled = false;
         let Listing { interfaces, deleted } = listing;
-        let wanted = self.wanted(interfaces);
+        let wanted = self.wanted(listing);
         self.rename(&wanted, deleted);
         let gone: Vec<String> =
             self.watched.keys().filter(|name| !wanted.contains_key(name.as_str())).cloned().collect();
@@ -138,14 +138,15 @@ impl<D: Destination> Supervisor<D> {
     }
 
     /// The interfaces to watch, by name.
-    fn wanted<'a>(&self, interfaces: &'a [Interface]) -> BTreeMap<&'a str, &'a Interface> {
+    fn wanted<'a>(&self, listing: &'a Listing) -> BTreeMap<&'a str, &'a Interface> {
+        let Listing { interfaces, deleted } = listing;
         interfaces
             .iter()
             .filter(|interface| {
-                let watched = self
-                    .watched
-                    .get(&interface.name)
-                    .is_some_and(|watched| watched.index == Some(interface.index));
+                // Whatever its name was: before Linux 6.2 an interface had to be down to be renamed.
+                let index = Some(interface.index);
+                let watched = !deleted.contains(&interface.index)
+                    && self.watched.values().any(|watched| watched.index == index);
                 self.settings.selection.verdict(interface, interfaces, watched).is_watched()
             })
             .map(|interface| (interface.name.as_str(), interface))
