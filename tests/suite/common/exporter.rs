@@ -91,6 +91,30 @@ impl<'n> Exporter<'n> {
         }
     }
 
+    /// Waits until the page is as it should be.
+    #[track_caller]
+    pub(crate) fn wait_page(&self, what: &str, mut condition: impl FnMut(&Metrics) -> bool) -> Metrics {
+        wait_for(what, || Some(self.scrape()).filter(|page| condition(page)))
+    }
+
+    /// Waits until this many frames of an interface are counted.
+    #[track_caller]
+    pub(crate) fn wait_frames(&self, interface: &str, frames: f64) -> Metrics {
+        self.wait_value(&format!("macwatch_interface_frames_total{{interface=\"{interface}\"}}"), frames)
+    }
+
+    /// Waits until an interface has no series.
+    #[track_caller]
+    pub(crate) fn wait_gone(&self, interface: &str) -> Metrics {
+        self.wait_page(&format!("{interface} to leave the page"), |page| !page.mentions(interface))
+    }
+
+    /// Waits until an interface is known not to be captured.
+    #[track_caller]
+    pub(crate) fn wait_down(&self, interface: &str) -> Metrics {
+        self.wait_value(&format!("macwatch_interface_capture_up{{interface=\"{interface}\"}}"), 0.0)
+    }
+
     /// Waits until frames of an interface are being captured.
     #[track_caller]
     pub(crate) fn wait_up(&self, interface: &str) {
@@ -173,6 +197,18 @@ impl Metrics {
             self.get(&format!("macwatch_source_{what}_total{labels}")).unwrap_or(0.0)
         };
         (value("frames"), value("bytes"))
+    }
+
+    /// Whether any series is about this interface.
+    pub(crate) fn mentions(&self, interface: &str) -> bool {
+        let label = format!("interface=\"{interface}\"");
+        self.series.keys().any(|name| name.contains(&label))
+    }
+
+    /// The sources of an interface.
+    pub(crate) fn sources(&self, interface: &str) -> Vec<&str> {
+        let start = format!("macwatch_source_frames_total{{interface=\"{interface}\",source_mac=\"");
+        self.series.keys().filter_map(|name| name.strip_prefix(&start)?.strip_suffix("\"}")).collect()
     }
 
     /// All series whose name begins like this.

@@ -1,5 +1,7 @@
 //! Frames on a wire.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use pnet_datalink::{Channel, Config, DataLinkSender, MacAddr, NetworkInterface};
 
 use super::Namespace;
@@ -14,6 +16,14 @@ pub(crate) fn frame(source: [u8; 6], bytes: usize) -> Vec<u8> {
     frame.extend(EXPERIMENTAL);
     frame.resize(bytes.max(14), 0);
     frame
+}
+
+/// The same with an 802.1Q tag, which takes four of the bytes.
+pub(crate) fn tagged(source: [u8; 6], vlan: u16, bytes: usize) -> Vec<u8> {
+    let mut tagged = frame(source, bytes - 4);
+    let [high, low] = vlan.to_be_bytes();
+    tagged.splice(12..12, [0x81, 0x00, high, low]);
+    tagged
 }
 
 /// The n-th of a series of sources, locally administered.
@@ -36,6 +46,34 @@ pub(crate) fn send(namespace: &Namespace, interface: &str, frames: &[Vec<u8>]) {
             sender.send_to(frame, None).unwrap().unwrap();
         }
     });
+}
+
+/// Sends frames round and round until told to stop; returns how many.
+pub(crate) fn send_until(
+    namespace: &Namespace,
+    interface: &str,
+    frames: &[Vec<u8>],
+    stop: impl Fn() -> bool + Send + Sync,
+) -> u64 {
+    let index = namespace.index(interface);
+    namespace.inside(|| {
+        let mut sender = sender(interface, index);
+        let mut sent = 0;
+        for frame in frames.iter().cycle().take_while(|_| !stop()) {
+            sender.send_to(frame, None).unwrap().unwrap();
+            sent += 1;
+        }
+        sent
+    })
+}
+
+/// Raises a flag when it goes out of scope, be it because an assertion failed: whoever runs until then ends.
+pub(crate) struct Stop<'f>(pub(crate) &'f AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn sender(interface: &str, index: u32) -> Box<dyn DataLinkSender> {

@@ -6,13 +6,15 @@ pub(crate) mod exporter;
 pub(crate) mod frames;
 pub(crate) mod http;
 pub(crate) mod namespace;
+pub(crate) mod program;
 
 use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use exporter::Exporter;
-pub(crate) use namespace::{Namespace, veth};
+pub(crate) use namespace::{Namespace, bridge, veth};
+pub(crate) use program::Program;
 
 /// How long a condition may take to come true on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);

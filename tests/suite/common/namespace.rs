@@ -10,7 +10,7 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::text;
+use super::{text, wait_until};
 
 /// A network namespace with its loopback up; gone when dropped, with all that is in it.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ impl Namespace {
         let name = format!("mwtest-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         run(Command::new("ip").args(["netns", "add", &name]));
         let namespace = Self { name };
+        // Interfaces that come later, by whatever way, start without IPv6.
+        silence(&namespace, "default");
         namespace.ip("link set lo up");
         namespace
     }
@@ -40,6 +42,14 @@ impl Namespace {
     #[track_caller]
     pub(crate) fn ip(&self, arguments: &str) {
         run(Command::new("ip").args(["-n", &self.name]).args(arguments.split_whitespace()));
+    }
+
+    /// Several `ip` commands, one a line, as quickly after each other as one process can.
+    #[track_caller]
+    pub(crate) fn ip_batch(&self, lines: &str) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), lines).unwrap();
+        run(Command::new("ip").args(["-n", &self.name, "-batch"]).arg(file.path()));
     }
 
     /// A command that will run in this namespace. The process keeps the identity of the one spawned.
@@ -92,6 +102,22 @@ pub(crate) fn veth(a: &Namespace, a_name: &str, b: &Namespace, b_name: &str) {
         silence(namespace, name);
         namespace.ip(&format!("link set {name} up"));
     }
+    wait_carrier(a, a_name);
+    wait_carrier(b, b_name);
+}
+
+/// A bridge that is up and says nothing of its own: snooping would announce itself by IGMP.
+#[track_caller]
+pub(crate) fn bridge(namespace: &Namespace, name: &str) {
+    namespace.ip(&format!("link add {name} type bridge mcast_snooping 0"));
+    namespace.ip(&format!("link set {name} up"));
+}
+
+/// Waits until frames can be sent. The kernel starts an interface's transmit queue some time after its carrier
+/// is there (net/core/link_watch.c), and swallows what is sent before; whoever asks ethtool waits for it.
+#[track_caller]
+pub(crate) fn wait_carrier(namespace: &Namespace, interface: &str) {
+    wait_until("a carrier", || namespace.run(&format!("ethtool {interface}")).contains("Link detected: yes"));
 }
 
 /// Keeps the kernel from sending frames of its own on an interface.
