@@ -13,3 +13,5 @@
 mod common;
 
 mod counting;
+mod following;
+mod lifecycle;

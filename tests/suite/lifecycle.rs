@@ -1,0 +1,165 @@
+//! An interface that goes and comes back is captured again: no frame is lost, no CPU is burnt meanwhile.
+
+use std::time::{Duration, Instant};
+
+use crate::common::frames::{frame, send, send_until, source, text};
+use crate::common::namespace::wait_carrier;
+use crate::common::{Exporter, Namespace, root, veth, wait_until};
+
+const CYCLES: u32 = 50;
+
+const REBINDS: &str = "macwatch_interface_rebinds_total{interface=\"mw0\"}";
+
+/// What is sent in a cycle: three frames of two sources.
+fn frames() -> [Vec<u8>; 3] {
+    [frame(source(1), 60), frame(source(2), 100), frame(source(1), 1000)]
+}
+
+#[track_caller]
+fn assert_counts(exporter: &Exporter<'_>, cycles: u32) {
+    let cycles = f64::from(cycles);
+    let page = exporter.wait_frames("mw0", 3.0 * cycles);
+    assert_eq!(page.source("mw0", &text(source(1))), (2.0 * cycles, 1060.0 * cycles));
+    assert_eq!(page.source("mw0", &text(source(2))), (cycles, 100.0 * cycles));
+    assert_eq!(page.interface("dropped_frames_total", "mw0"), 0.0);
+    page.assert_balanced();
+}
+
+#[test]
+fn fifty_times_down_and_up() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let exporter = Exporter::start(&ours, "-i mw0");
+    exporter.wait_up("mw0");
+    let cpu = exporter.cpu_seconds();
+    for cycle in 1..=CYCLES {
+        ours.ip("link set mw0 down");
+        exporter.wait_down("mw0");
+        ours.ip("link set mw0 up");
+        exporter.wait_up("mw0");
+        wait_carrier(&theirs, "peer0");
+        send(&theirs, "peer0", &frames());
+        exporter.wait_frames("mw0", f64::from(3 * cycle));
+    }
+    assert_counts(&exporter, CYCLES);
+    // The kernel goes on by itself, so nothing was bound anew, and each return was told once.
+    assert_eq!(exporter.scrape().value(REBINDS), 0.0);
+    assert_eq!(exporter.logged("msg=capturing"), 1 + CYCLES as usize);
+    let cpu = exporter.cpu_seconds() - cpu;
+    assert!(cpu < 3.0, "{cpu} s of CPU, pages included");
+}
+
+#[test]
+fn fifty_times_deleted_and_made_again() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let exporter = Exporter::start(&ours, "-i mw0");
+    exporter.wait_up("mw0");
+    let cpu = exporter.cpu_seconds();
+    for cycle in 1..=CYCLES {
+        ours.ip("link del mw0");
+        let page = exporter.wait_down("mw0");
+        // What was counted stays.
+        assert_eq!(page.interface("frames_total", "mw0"), f64::from(3 * (cycle - 1)));
+        veth(&ours, "mw0", &theirs, "peer0");
+        exporter.wait_up("mw0");
+        send(&theirs, "peer0", &frames());
+        exporter.wait_frames("mw0", f64::from(3 * cycle));
+    }
+    assert_counts(&exporter, CYCLES);
+    assert_eq!(exporter.scrape().value(REBINDS), f64::from(CYCLES));
+    assert_eq!(exporter.logged("msg=capturing"), 1 + CYCLES as usize);
+    let cpu = exporter.cpu_seconds() - cpu;
+    assert!(cpu < 3.0, "{cpu} s of CPU, pages included");
+}
+
+/// Deleted and made again under the same name and index, so quickly that a list of interfaces looks the same
+/// before and after.
+#[test]
+fn a_changeling_is_noticed() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    let make = format!("link add mw0 index 77 type veth peer name peer0 netns {}\n", theirs.name());
+    ours.ip_batch(&format!("{make}link set mw0 up\n"));
+    theirs.ip("link set peer0 up");
+    let exporter = Exporter::start(&ours, "-i mw0");
+    exporter.wait_up("mw0");
+    for cycle in 1..=10 {
+        let before = exporter.scrape().value(REBINDS);
+        ours.ip_batch(&format!("link del mw0\n{make}link set mw0 up\n"));
+        theirs.ip("link set peer0 up");
+        wait_carrier(&theirs, "peer0");
+        exporter.wait_page("the capture to be bound again", |page| {
+            page.value(REBINDS) > before && page.interface("capture_up", "mw0") == 1.0
+        });
+        send(&theirs, "peer0", &frames());
+        exporter.wait_frames("mw0", f64::from(3 * cycle));
+    }
+    assert_counts(&exporter, 10);
+}
+
+#[test]
+fn each_change_is_one_line_of_the_log() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let exporter = Exporter::start(&ours, "-i mw0");
+    exporter.wait_up("mw0");
+    let lines = || exporter.log().lines().filter(|line| line.contains("interface=mw0")).count();
+    assert_eq!((lines(), exporter.logged("msg=capturing")), (1, 1));
+
+    ours.ip("link del mw0");
+    wait_until("a word of it", || exporter.logged("interface is gone; waiting for it") == 1);
+    veth(&ours, "mw0", &theirs, "peer0");
+    exporter.wait_up("mw0");
+    // `ip link del` takes an interface down first: that is no line of its own.
+    assert_eq!((lines(), exporter.logged("msg=capturing")), (3, 2), "{}", exporter.log());
+
+    ours.ip("link set mw0 down");
+    wait_until("a word of it", || exporter.logged("interface is down") == 1);
+    ours.ip("link set mw0 up");
+    exporter.wait_up("mw0");
+    assert_eq!((lines(), exporter.logged("msg=capturing")), (5, 3), "{}", exporter.log());
+}
+
+/// pnet reports the same error of a socket for ever, at millions a second, to whoever keeps asking.
+#[test]
+fn an_interface_that_is_away_costs_nothing() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    veth(&theirs, "busy0", &theirs, "busy1");
+    let exporter = Exporter::start(&ours, "-i mw0");
+    exporter.wait_up("mw0");
+    let idle_while_others_work = |what: &str| {
+        let before = exporter.cpu_seconds();
+        let begun = Instant::now();
+        let over = || begun.elapsed() >= Duration::from_millis(400);
+        let work = send_until(&theirs, "busy0", &[frame(source(1), 60)], over);
+        let used = exporter.cpu_seconds() - before;
+        assert!(used < 0.05, "{used} s of CPU while {what} and {work} frames were sent elsewhere");
+    };
+    idle_while_others_work("it is up and silent");
+    ours.ip("link set mw0 down");
+    exporter.wait_down("mw0");
+    idle_while_others_work("it is down");
+    ours.ip("link del mw0");
+    wait_until("a word of it", || exporter.logged("interface is gone") == 1);
+    idle_while_others_work("it is gone");
+    veth(&ours, "mw0", &theirs, "peer0");
+    exporter.wait_up("mw0");
+    send(&theirs, "peer0", &frames());
+    assert_counts(&exporter, 1);
+}
