@@ -14,4 +14,9 @@ mod common;
 
 mod counting;
 mod following;
+mod guest;
 mod lifecycle;
+mod limits;
+mod permissions;
+mod watching;
+mod wire;

@@ -1,0 +1,120 @@
+//! What strangers can do to the books and to the machine: they are many, they forge, they fall silent.
+
+use rustix::process::Signal;
+
+use crate::common::frames::{frame, send, source, text};
+use crate::common::{Exporter, Namespace, root, veth};
+
+#[test]
+fn a_flood_of_forged_sources_is_bounded_and_counted() {
+    if !root() {
+        return;
+    }
+    const FORGED: u32 = 100_000;
+    const FRIEND_FRAMES: u32 = 100;
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let exporter = Exporter::start(&ours, "-i mw0");
+    exporter.wait_up("mw0");
+    send(&theirs, "peer0", &[frame(source(0), 60)]);
+    let before = exporter.wait_frames("mw0", 1.0);
+
+    // One that was there before talks on throughout.
+    let flood: Vec<_> = (1..=FORGED)
+        .flat_map(|n| {
+            let friend = n % (FORGED / FRIEND_FRAMES) == 0;
+            std::iter::once(frame(source(n), 60)).chain(friend.then(|| frame(source(0), 60)))
+        })
+        .collect();
+    send(&theirs, "peer0", &flood);
+    let sent = f64::from(1 + FORGED + FRIEND_FRAMES);
+    let page = exporter.wait_page("all frames to be counted", |page| {
+        page.interface("frames_total", "mw0") + page.interface("dropped_frames_total", "mw0") == sent
+    });
+    page.assert_balanced();
+    let dropped = page.interface("dropped_frames_total", "mw0");
+    let untracked = page.interface("untracked_frames_total", "mw0");
+    assert_eq!(page.interface("sources", "mw0"), 1024.0);
+    assert_eq!(page.sources("mw0").len(), 1024);
+    assert_eq!(page.interface("new_sources_total", "mw0"), 1024.0);
+    // The queue holds more than this, but a machine that is very busy may still drop some.
+    if dropped == 0.0 {
+        assert_eq!(untracked, f64::from(FORGED - 1023));
+        assert_eq!(page.source("mw0", &text(source(0))).0, f64::from(1 + FRIEND_FRAMES));
+    }
+    assert_eq!(page.interface("untracked_bytes_total", "mw0"), untracked * 60.0);
+    let resident = "process_resident_memory_bytes";
+    let grown = page.value(resident) - before.value(resident);
+    assert!(grown < f64::from(16 << 20), "{grown} bytes more of memory");
+}
+
+/// What the queue cannot hold is not counted as a source's, and not forgotten either.
+#[test]
+fn what_is_dropped_is_told() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let exporter = Exporter::start(&ours, "-i mw0");
+    exporter.wait_up("mw0");
+    let log = exporter.log();
+    let queue = log.split("queue_bytes=").nth(1).unwrap().split_whitespace().next().unwrap();
+    // A frame takes at least its own length of the queue.
+    let frames = queue.parse::<usize>().unwrap() / 1514 + 1000;
+
+    exporter.signal(Signal::STOP);
+    send(&theirs, "peer0", &vec![frame(source(1), 1514); frames]);
+    exporter.signal(Signal::CONT);
+    let page = exporter.wait_page("all frames to be accounted for", |page| {
+        let of = |family| page.interface(family, "mw0");
+        of("frames_total") + of("dropped_frames_total") == frames as f64
+    });
+    let dropped = page.interface("dropped_frames_total", "mw0");
+    assert!(dropped > 0.0, "{frames} frames went into {queue} bytes of queue");
+    let counted = frames as f64 - dropped;
+    assert_eq!(page.source("mw0", &text(source(1))), (counted, counted * 1514.0));
+    page.assert_balanced();
+
+    // It goes on.
+    send(&theirs, "peer0", &[frame(source(2), 60)]);
+    exporter.wait_frames("mw0", counted + 1.0);
+}
+
+#[test]
+fn the_silent_are_forgotten_and_their_frames_are_not() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let exporter = Exporter::start(&ours, "-i mw0 --sources.idle-timeout 1s");
+    exporter.wait_up("mw0");
+    let (leaves, stays) = (frame(source(1), 100), frame(source(2), 60));
+    send(&theirs, "peer0", &vec![leaves.clone(); 3]);
+    exporter.wait_page("the source", |page| page.source("mw0", &text(source(1))).0 > 2.0);
+
+    let mut kept = 0.0;
+    let page = exporter.wait_page("one source to leave", |page| {
+        page.assert_balanced();
+        send(&theirs, "peer0", std::slice::from_ref(&stays));
+        kept += 1.0;
+        page.sources("mw0") == [text(source(2))]
+    });
+    assert_eq!(page.interface("expired_frames_total", "mw0"), 3.0);
+    assert_eq!(page.interface("expired_bytes_total", "mw0"), 300.0);
+    assert_eq!(page.interface("expired_sources_total", "mw0"), 1.0);
+
+    // Back again, it begins anew.
+    send(&theirs, "peer0", &[leaves]);
+    let page = exporter.wait_page("the source again", |page| page.sources("mw0").len() == 2);
+    page.assert_balanced();
+    assert_eq!(page.source("mw0", &text(source(1))), (1.0, 100.0));
+    assert_eq!(page.interface("new_sources_total", "mw0"), 3.0);
+
+    // With nobody talking, nobody is left, and every frame is still in the books.
+    let page = exporter.wait_page("all sources to leave", |page| page.sources("mw0").is_empty());
+    page.assert_balanced();
+    assert_eq!(page.interface("frames_total", "mw0"), 4.0 + kept);
+    assert_eq!(page.interface("expired_frames_total", "mw0"), 4.0 + kept);
+}
