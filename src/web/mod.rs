@@ -9,6 +9,8 @@ pub mod listen;
 mod negotiate;
 mod render;
 mod routes;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::future::Future;
@@ -100,6 +102,13 @@ struct Server {
     places: Option<Semaphore>,
 }
 
+impl Server {
+    fn new(site: Site, traffic: Arc<Traffic>) -> Self {
+        let places = (site.max_requests > 0).then(|| Semaphore::new(site.max_requests));
+        Self { site, traffic, renderer: Renderer::default(), places }
+    }
+}
+
 /// Serves the site on these listeners until `shutdown` completes, then lets what is in progress finish.
 ///
 /// # Errors
@@ -111,6 +120,15 @@ pub async fn serve(
     traffic: Arc<Traffic>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    serve_with(listeners, Arc::new(Server::new(site, traffic)), Connections::default(), shutdown).await
+}
+
+async fn serve_with(
+    listeners: Vec<std::net::TcpListener>,
+    server: Arc<Server>,
+    mut connections: Connections,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
     let listeners = listeners
         .into_iter()
         .map(|listener| {
@@ -118,9 +136,6 @@ pub async fn serve(
             TcpListener::from_std(listener)
         })
         .collect::<io::Result<Vec<_>>>()?;
-    let places = (site.max_requests > 0).then(|| Semaphore::new(site.max_requests));
-    let server = Arc::new(Server { site, traffic, renderer: Renderer::default(), places });
-    let mut connections = Connections::default();
     let mut refusing = false;
     tokio::pin!(shutdown);
     loop {

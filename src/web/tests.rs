@@ -1,0 +1,339 @@
+//! The server on a thread of its own, clients on real sockets of the loopback.
+//!
+//! Limits on time are set small, and one at a time: the others are so long that a test would fail by its
+//! deadline if the wrong one were at work.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::guard::Patience;
+use super::*;
+
+const LONG: Duration = Duration::from_secs(600);
+const SHORT: Duration = Duration::from_millis(200);
+/// Longer than any of the clients below should have to wait.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+const PATIENT: Patience = Patience { idle: LONG, head: LONG, answer: LONG };
+
+fn site(max_requests: usize, metrics: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Site {
+    Site {
+        telemetry_path: "/metrics".to_owned(),
+        max_requests,
+        metrics: Box::new(metrics),
+        metrics_type: "text/plain",
+        landing: Box::new(|| "landing".to_owned()),
+        ready: Box::new(|| true),
+    }
+}
+
+/// A running server; ended when dropped.
+struct Running {
+    address: SocketAddr,
+    server: Arc<Server>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    fn start(site: Site, most: usize, patience: Patience) -> Self {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Arc::new(Server::new(site, Arc::default()));
+        let served = Arc::clone(&server);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let connections = Connections::new(most, patience);
+                // Sent or dropped: either way it is over.
+                let shutdown = async { drop(stopped.await) };
+                serve_with(vec![listener], served, connections, shutdown).await.unwrap();
+            });
+        });
+        Self { address, server, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let client = TcpStream::connect(self.address).unwrap();
+        client.set_read_timeout(Some(DEADLINE)).unwrap();
+        client
+    }
+
+    /// A connection on which one request has been answered.
+    fn used(&self) -> TcpStream {
+        let mut client = self.connect();
+        ask(&mut client, "/-/healthy");
+        answer(&mut client);
+        client
+    }
+
+    /// Waits until this many connections are open: each holds the server once, besides us and the loop.
+    fn wait_open(&self, connections: usize) {
+        wait_until("connections", || Arc::strong_count(&self.server) == connections + 2);
+    }
+
+    fn wait_in_flight(&self, requests: usize) {
+        wait_until("requests in flight", || self.server.traffic.in_flight() == requests);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
+            && !std::thread::panicking()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[track_caller]
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < DEADLINE, "waited in vain for: {what}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+fn ask(client: &mut TcpStream, path: &str) {
+    write!(client, "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+}
+
+/// Reads one answer by its Content-Length: status line and body.
+fn answer(client: &mut TcpStream) -> (String, Vec<u8>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    client.read_exact(&mut body).unwrap();
+    (head.lines().next().unwrap().to_owned(), body)
+}
+
+/// Waits until the server closes; says how long it took. Nothing may arrive before.
+#[track_caller]
+fn wait_closed(client: &mut TcpStream) -> Duration {
+    let begun = Instant::now();
+    match client.read(&mut [0; 64]) {
+        Ok(0) => {}
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        other => panic!("not closed: {other:?}"),
+    }
+    begun.elapsed()
+}
+
+/// Whether the server still answers on this connection.
+#[track_caller]
+fn assert_open(client: &mut TcpStream) {
+    ask(client, "/-/healthy");
+    assert_eq!(answer(client).0, "http/1.1 200 ok");
+}
+
+#[test]
+fn a_connection_that_says_nothing_is_closed() {
+    let server = Running::start(site(0, Vec::new), 9, Patience { idle: SHORT, ..PATIENT });
+    let waited = wait_closed(&mut server.connect());
+    assert!(waited >= SHORT / 2, "too early: {waited:?}");
+}
+
+#[test]
+fn a_connection_is_closed_that_says_nothing_after_an_answer() {
+    let server = Running::start(site(0, Vec::new), 9, Patience { idle: SHORT, ..PATIENT });
+    let mut client = server.used();
+    let waited = wait_closed(&mut client);
+    assert!(waited >= SHORT / 2, "too early: {waited:?}");
+}
+
+#[test]
+fn idle_time_begins_anew_with_each_answer() {
+    let idle = Duration::from_millis(600);
+    let server = Running::start(site(0, Vec::new), 9, Patience { idle, ..PATIENT });
+    let mut client = server.connect();
+    let begun = Instant::now();
+    while begun.elapsed() < idle * 2 {
+        assert_open(&mut client);
+        pause(&client, idle / 6);
+    }
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    wait_closed(&mut client);
+}
+
+/// Lets time pass while the server has nothing to say.
+#[track_caller]
+fn pause(mut client: &TcpStream, time: Duration) {
+    client.set_read_timeout(Some(time)).unwrap();
+    let read = client.read(&mut [0; 64]);
+    assert!(read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "the server closed or spoke");
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+}
+
+/// Sends a head that never ends, byte by byte, until the server closes.
+#[track_caller]
+fn trickle(mut client: TcpStream) -> Duration {
+    client.set_read_timeout(Some(SHORT / 10)).unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nX: ").unwrap();
+    let begun = Instant::now();
+    loop {
+        assert!(begun.elapsed() < DEADLINE, "a head may take for ever");
+        match client.read(&mut [0; 64]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Ok(0) => return begun.elapsed(),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return begun.elapsed(),
+            other => panic!("not closed: {other:?}"),
+        }
+        // It may be closed by now; the next read says so.
+        drop(client.write_all(b"x"));
+    }
+}
+
+#[test]
+fn a_head_that_trickles_is_cut_off() {
+    let server = Running::start(site(0, Vec::new), 9, Patience { head: SHORT, ..PATIENT });
+    for client in [server.connect(), server.used()] {
+        let waited = trickle(client);
+        assert!(waited >= SHORT / 2, "too early: {waited:?}");
+    }
+}
+
+#[test]
+fn time_for_the_head_does_not_run_between_requests() {
+    let server = Running::start(site(0, Vec::new), 9, Patience { head: SHORT, ..PATIENT });
+    let mut client = server.used();
+    pause(&client, SHORT * 3);
+    assert_open(&mut client);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_cut_off() {
+    // More than the kernel's buffers on both sides take.
+    let page = || vec![b'x'; 64 << 20];
+    let server = Running::start(site(0, page), 9, Patience { answer: SHORT, ..PATIENT });
+    let mut client = server.connect();
+    server.wait_open(1);
+    ask(&mut client, "/metrics");
+    server.wait_open(0);
+    // What it reads now is not the whole page.
+    let mut read = 0;
+    let mut buffer = vec![0; 1 << 20];
+    while let Ok(bytes @ 1..) = client.read(&mut buffer) {
+        read += bytes;
+    }
+    assert!(read < 64 << 20, "{read}");
+}
+
+#[test]
+fn time_for_an_answer_ends_with_it() {
+    let (answer_time, size) = (Duration::from_secs(1), 16 << 20);
+    let patience = Patience { answer: answer_time, ..PATIENT };
+    let server = Running::start(site(0, move || vec![b'x'; size]), 9, patience);
+    let mut client = server.connect();
+    ask(&mut client, "/metrics");
+    assert_eq!(answer(&mut client).1.len(), size);
+    pause(&client, answer_time + SHORT);
+    ask(&mut client, "/metrics");
+    assert_eq!(answer(&mut client).1.len(), size);
+}
+
+#[test]
+fn the_oldest_idle_connection_makes_room() {
+    let server = Running::start(site(0, Vec::new), 3, PATIENT);
+    let mut first = server.used();
+    let mut others = [server.used(), server.used(), server.used()];
+    wait_closed(&mut first);
+    for client in &mut others {
+        assert_open(client);
+    }
+}
+
+/// A page that is made when the test says so.
+fn held() -> (mpsc::Sender<()>, impl Fn() -> Vec<u8> + Send + Sync) {
+    let (release, released) = mpsc::channel();
+    let released = std::sync::Mutex::new(released);
+    let page = move || {
+        released.lock().unwrap().recv_timeout(DEADLINE).unwrap();
+        b"page".to_vec()
+    };
+    (release, page)
+}
+
+#[test]
+fn a_connection_at_work_stays() {
+    let (release, page) = held();
+    let server = Running::start(site(0, page), 2, PATIENT);
+    let mut busy = server.connect();
+    ask(&mut busy, "/metrics");
+    server.wait_in_flight(1);
+    let mut idle = server.used();
+    let mut newest = server.used();
+    wait_closed(&mut idle);
+    release.send(()).unwrap();
+    assert_eq!(answer(&mut busy), ("http/1.1 200 ok".to_owned(), b"page".to_vec()));
+    assert_open(&mut newest);
+}
+
+#[test]
+fn beyond_the_limit_of_requests_the_answer_is_503_at_once() {
+    let (release, page) = held();
+    let server = Running::start(site(1, page), 9, PATIENT);
+    let mut first = server.connect();
+    ask(&mut first, "/metrics");
+    server.wait_in_flight(1);
+    let mut second = server.connect();
+    ask(&mut second, "/metrics");
+    let (status, body) = answer(&mut second);
+    assert_eq!(status, "http/1.1 503 service unavailable");
+    assert_eq!(body, b"Limit of concurrent requests reached (1), try again later.\n");
+    // Other pages take no place.
+    assert_open(&mut second);
+    release.send(()).unwrap();
+    assert_eq!(answer(&mut first).1, b"page");
+    // The place is free again.
+    release.send(()).unwrap();
+    ask(&mut second, "/metrics");
+    assert_eq!(answer(&mut second).1, b"page");
+}
+
+#[test]
+fn who_asks_while_a_page_is_made_gets_a_newer_one() {
+    let count = AtomicU64::new(0);
+    let (release, page) = held();
+    let page = move || {
+        let begun = count.fetch_add(1, Ordering::Relaxed);
+        page();
+        begun.to_string().into_bytes()
+    };
+    let server = Running::start(site(0, page), 9, PATIENT);
+    let mut clients: Vec<TcpStream> = (0..4).map(|_| server.connect()).collect();
+    ask(&mut clients[0], "/metrics");
+    server.wait_in_flight(1);
+    for client in &mut clients[1..] {
+        ask(client, "/metrics");
+    }
+    server.wait_in_flight(4);
+    release.send(()).unwrap();
+    release.send(()).unwrap();
+    let pages: Vec<Vec<u8>> = clients.iter_mut().map(|client| answer(client).1).collect();
+    assert_eq!(pages, [b"0", b"1", b"1", b"1"], "one page for all who waited, none older than the question");
+}
+
+#[test]
+fn a_page_that_cannot_be_made_is_a_500_and_no_more() {
+    let server = Running::start(site(0, || panic!("a test's page")), 9, PATIENT);
+    let mut client = server.connect();
+    ask(&mut client, "/metrics");
+    assert_eq!(answer(&mut client).0, "http/1.1 500 internal server error");
+    assert_open(&mut client);
+    assert_eq!(server.server.traffic.responses().find(|(code, _)| *code == 500), Some((500, 1)));
+}
