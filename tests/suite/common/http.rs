@@ -1,6 +1,6 @@
 //! A small HTTP client that shows what was really said.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -24,6 +24,12 @@ impl Response {
             let (key, value) = line.split_once(": ")?;
             key.eq_ignore_ascii_case(name).then_some(value)
         })
+    }
+
+    /// The length that the head announces.
+    #[track_caller]
+    pub(crate) fn length(&self) -> usize {
+        self.header("content-length").unwrap_or_else(|| panic!("{}", self.head)).parse().unwrap()
     }
 
     /// The body as text.
@@ -53,6 +59,47 @@ pub(crate) fn request(
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     parse(&bytes).ok_or_else(|| std::io::Error::other("not an HTTP response"))
+}
+
+/// Sends these bytes and reads until the server closes, whatever it says. A server that has heard enough
+/// closes while there is more to read, which resets the connection.
+pub(crate) fn exchange(namespace: &Namespace, port: u16, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = connect(namespace, port).unwrap();
+    drop(stream.write_all(bytes));
+    read_rest(&mut stream)
+}
+
+/// Reads until the server closes or resets.
+pub(crate) fn read_rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    match stream.read_to_end(&mut answer) {
+        Err(error) if error.kind() != ErrorKind::ConnectionReset => {
+            panic!("the server did not close: {error}")
+        }
+        _ => answer,
+    }
+}
+
+/// Asks for a path on a connection that stays open.
+pub(crate) fn ask(mut stream: &TcpStream, method: &str, path: &str) {
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+}
+
+/// Reads one response on a connection that stays open; only a HEAD has none of the announced body.
+#[track_caller]
+pub(crate) fn read_one(mut stream: &TcpStream, method: &str) -> Response {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        bytes.extend(byte);
+    }
+    let mut response = parse(&bytes).unwrap();
+    if method != "HEAD" {
+        response.body = vec![0; response.length()];
+        stream.read_exact(&mut response.body).unwrap();
+    }
+    response
 }
 
 /// Takes a response apart.

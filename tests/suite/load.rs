@@ -1,0 +1,170 @@
+//! Clients that are many, slow or silent cost each other nothing.
+
+use std::io::Read as _;
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::common::exporter::{BINARY, PORT};
+use crate::common::frames::{frame, send, source};
+use crate::common::http::{ask, connect, read_one};
+use crate::common::{DEADLINE, Exporter, Namespace, root, veth, wait_until};
+
+/// Far more than a page takes, far less than any limit on clients.
+const PROMPT: Duration = Duration::from_secs(4);
+
+/// Sources that make the page 3 MB long.
+const MANY: u32 = 6000;
+
+/// An exporter that serves a long page.
+fn with_many_sources<'n>(ours: &'n Namespace, theirs: &Namespace, options: &str) -> Exporter<'n> {
+    veth(ours, "mw0", theirs, "peer0");
+    // Small buffers in the kernel, so that a client that does not read is noticed by the server.
+    ours.inside(|| {
+        std::fs::write("/proc/sys/net/ipv4/tcp_wmem", "4096 16384 65536").unwrap();
+        std::fs::write("/proc/sys/net/ipv4/tcp_rmem", "4096 16384 65536").unwrap();
+    });
+    let exporter = Exporter::start(ours, &format!("-i mw0 --sources.max {MANY} {options}"));
+    exporter.wait_up("mw0");
+    let frames: Vec<Vec<u8>> = (0..MANY).map(|n| frame(source(n), 60)).collect();
+    send(theirs, "peer0", &frames);
+    exporter.wait_value("macwatch_interface_sources{interface=\"mw0\"}", f64::from(MANY));
+    exporter
+}
+
+/// Scrapes: it must be prompt and complete.
+#[track_caller]
+fn assert_served(exporter: &Exporter<'_>) {
+    let begun = Instant::now();
+    let page = exporter.scrape();
+    assert!(begun.elapsed() < PROMPT, "a scrape took {:?}", begun.elapsed());
+    page.value("macwatch_scrape_duration_seconds");
+}
+
+#[test]
+fn a_thousand_silent_clients_keep_nobody_out() {
+    if !root() {
+        return;
+    }
+    let limit = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit }).unwrap();
+    let namespace = Namespace::new();
+    let exporter = Exporter::start(&namespace, "");
+    let mut silent: Vec<TcpStream> = Vec::new();
+    for n in 0..1000 {
+        silent.push(connect(&namespace, PORT).unwrap());
+        if n % 100 == 0 {
+            assert_served(&exporter);
+        }
+    }
+    assert_served(&exporter);
+    let open = exporter.scrape().value("process_open_fds");
+    assert!((400.0..600.0).contains(&open), "the limit is 512 connections; {open} descriptors are open");
+    // The oldest had to go, the newest are there.
+    assert_eq!(silent[0].read(&mut [0; 16]).unwrap(), 0, "closed");
+    let newest = &silent[999];
+    ask(newest, "GET", "/-/healthy");
+    assert_eq!(read_one(newest, "GET").status, 200);
+}
+
+#[test]
+fn a_hundred_slow_readers_delay_nobody() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    // Fewer places than readers: a place is held while a page is made, not while it is read.
+    let exporter = with_many_sources(&ours, &theirs, "--web.max-requests 3");
+    let mut slow: Vec<TcpStream> = Vec::new();
+    for _ in 0..100 {
+        let stream = connect(&ours, PORT).unwrap();
+        ask(&stream, "GET", "/metrics");
+        // The answer has begun, and it does not fit into the kernel's buffers.
+        assert_eq!(stream.peek(&mut [0; 1]).unwrap(), 1);
+        slow.push(stream);
+    }
+    assert_served(&exporter);
+    assert_served(&exporter);
+    // Late, but whole.
+    for stream in [&slow[0], &slow[99]] {
+        let page = read_one(stream, "GET");
+        assert_eq!(page.status, 200);
+        assert!(page.body.len() > 2 << 20 && page.text().contains("macwatch_scrape_duration_seconds "));
+    }
+}
+
+#[test]
+fn overlapping_scrapes_all_succeed() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    let exporter = with_many_sources(&ours, &theirs, "");
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let stream = connect(&ours, PORT).unwrap();
+                for _ in 0..10 {
+                    ask(&stream, "GET", "/metrics");
+                    let page = read_one(&stream, "GET");
+                    assert_eq!(page.status, 200);
+                    let rows = page.text().matches("\nmacwatch_source_frames_total{").count();
+                    assert_eq!(rows, MANY as usize);
+                }
+            });
+        }
+    });
+    assert_eq!(exporter.scrape().value("macwatch_http_requests_in_flight"), 1.0);
+}
+
+#[test]
+fn beyond_the_limit_scrapes_are_refused_with_the_reason() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    let exporter = with_many_sources(&ours, &theirs, "--web.max-requests 1");
+    // Making a page of this length takes a while: of several who ask at once, one is too many.
+    wait_until("a refusal", || {
+        let streams: Vec<TcpStream> = (0..8).map(|_| connect(&ours, PORT).unwrap()).collect();
+        for stream in &streams {
+            ask(stream, "GET", "/metrics");
+        }
+        let answers: Vec<_> = streams.iter().map(|stream| read_one(stream, "GET")).collect();
+        assert!(answers.iter().any(|answer| answer.status == 200), "one is within the limit");
+        let refused = answers.iter().find(|answer| answer.status == 503);
+        refused.is_some_and(|answer| {
+            assert_eq!(answer.text(), "Limit of concurrent requests reached (1), try again later.\n");
+            true
+        })
+    });
+    assert!(exporter.scrape().value("macwatch_http_requests_total{code=\"503\"}") >= 1.0);
+}
+
+#[test]
+fn without_descriptors_it_waits_and_goes_on() {
+    if !root() {
+        return;
+    }
+    let namespace = Namespace::new();
+    let mut command = namespace.command("prlimit");
+    command.args(["--nofile=40:40", BINARY]);
+    let exporter = Exporter::spawn(&namespace, command);
+    exporter.wait_ready();
+    let before = exporter.cpu_seconds();
+    let clients: Vec<TcpStream> = (0..100).map(|_| connect(&namespace, PORT).unwrap()).collect();
+    let warnings = || exporter.logged("level=WARN msg=\"cannot accept a connection\"");
+    wait_until("a warning", || warnings() > 0);
+    let begun = Instant::now();
+    wait_until("a second of it", || begun.elapsed() >= Duration::from_secs(1));
+    assert_eq!(warnings(), 1, "one for all attempts");
+    drop(clients);
+    let begun = Instant::now();
+    wait_until("it to serve again", || exporter.get("/-/healthy").is_ok_and(|answer| answer.status == 200));
+    assert!(begun.elapsed() < DEADLINE);
+    let spent = exporter.cpu_seconds() - before;
+    assert!(spent < 0.5, "{spent} s of CPU");
+    assert_served(&exporter);
+}
