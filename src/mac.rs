@@ -1,9 +1,10 @@
 //! MAC addresses: the 48-bit identifiers that an Ethernet header carries (IEEE 802, clause 8).
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// A MAC address, ordered as its six bytes are.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mac([u8; 6]);
 
 impl Mac {
@@ -21,6 +22,14 @@ impl Mac {
     pub const fn number(self) -> u64 {
         let [a, b, c, d, e, f] = self.0;
         u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    }
+}
+
+/// As one number. Derived, it would be a length and a slice of bytes: two rounds of the hash for each frame.
+impl Hash for Mac {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.number());
     }
 }
 
