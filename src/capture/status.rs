@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 
 use super::PacketSocket;
 use crate::mac::Mac;
@@ -34,10 +35,12 @@ pub struct Status {
     unreadable: AtomicU64,
     dropped: AtomicU64,
     socket: Arc<PacketSocket>,
+    /// Rung when a capture begins or ends.
+    changed: Arc<Notify>,
 }
 
 impl Status {
-    pub(super) fn new(interface: &str, socket: Arc<PacketSocket>) -> Self {
+    pub(super) fn new(interface: &str, socket: Arc<PacketSocket>, changed: Arc<Notify>) -> Self {
         Self {
             interface: interface.to_owned(),
             link: AtomicU8::new(Link::Absent as u8),
@@ -47,12 +50,13 @@ impl Status {
             unreadable: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             socket,
+            changed,
         }
     }
 
     /// The same capture under another name; what was counted so far is the old name's.
     pub(super) fn renamed(&self, interface: &str) -> Self {
-        let status = Self::new(interface, Arc::clone(&self.socket));
+        let status = Self::new(interface, Arc::clone(&self.socket), Arc::clone(&self.changed));
         status.set_link(self.link(), self.mac());
         status.set_bound(self.bound.load(Ordering::Relaxed));
         status
@@ -113,6 +117,7 @@ impl Status {
 
     pub(super) fn set_bound(&self, bound: bool) {
         self.bound.store(bound, Ordering::Relaxed);
+        self.changed.notify_one();
     }
 
     pub(super) fn count_rebind(&self) {

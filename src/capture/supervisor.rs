@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::worker::{Sink, Worker};
@@ -48,6 +49,8 @@ pub struct Supervisor<D: Destination> {
     watched: BTreeMap<String, Watched<D::Sink>>,
     /// Something failed that is to be tried again.
     unsettled: bool,
+    /// Rung by the threads when a capture begins or ends.
+    changed: Arc<Notify>,
 }
 
 /// One watched interface.
@@ -75,6 +78,7 @@ impl<D: Destination> Supervisor<D> {
             board: Arc::default(),
             watched: BTreeMap::new(),
             unsettled: false,
+            changed: Arc::default(),
         }
     }
 
@@ -111,6 +115,7 @@ impl<D: Destination> Supervisor<D> {
             tokio::select! {
                 changed = follower.changed() => changed?,
                 () = at(tell_at) => self.tell_what_lasted(),
+                () = self.changed.notified() => {}
                 () = at(retry_at) => {}
             }
         }
@@ -221,6 +226,7 @@ impl<D: Destination> Supervisor<D> {
             watched.index = Some(interface.index);
             watched.status.set_bound(false);
             watched.worker.bind(interface.for_pnet());
+            watched.told = Link::Absent;
         }
         watched.become_(if interface.up { Link::Up } else { Link::Down }, Some(interface));
     }
@@ -245,7 +251,7 @@ impl<D: Destination> Supervisor<D> {
     fn start(&mut self, name: &str) -> bool {
         let started = self.sockets.take().and_then(|socket| {
             let socket = Arc::new(socket);
-            let status = Arc::new(Status::new(name, Arc::clone(&socket)));
+            let status = Arc::new(Status::new(name, Arc::clone(&socket), Arc::clone(&self.changed)));
             let sink = self.destination.open(name);
             let worker = Worker::start(socket, Arc::clone(&status), sink, self.settings.promiscuous)?;
             Ok((worker, status))
@@ -282,7 +288,8 @@ impl<S> Watched<S> {
     fn become_(&mut self, link: Link, interface: Option<&Interface>) {
         self.status.set_link(link, interface.and_then(|interface| interface.mac));
         if link == Link::Up {
-            if self.told != Link::Up || self.tell_at.is_some() {
+            // Not before frames are captured: who reads the line may rely on it. The thread rings when it is so.
+            if self.status.capture_up() && (self.told != Link::Up || self.tell_at.is_some()) {
                 self.tell();
             }
         } else if link == self.told {
@@ -294,6 +301,9 @@ impl<S> Watched<S> {
 
     fn tell(&mut self) {
         self.tell_at = None;
+        if self.status.link() == Link::Up && !self.status.capture_up() {
+            return;
+        }
         let interface = self.status.interface();
         self.told = self.status.link();
         match self.told {

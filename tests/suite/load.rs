@@ -155,7 +155,7 @@ fn without_descriptors_it_waits_and_goes_on() {
     exporter.wait_ready();
     let before = exporter.cpu_seconds();
     let clients: Vec<TcpStream> = (0..100).map(|_| connect(&namespace, PORT).unwrap()).collect();
-    let warnings = || exporter.logged("level=WARN msg=\"cannot accept a connection\"");
+    let warnings = || exporter.logged("level=WARN msg=\"cannot accept connections\"");
     wait_until("a warning", || warnings() > 0);
     let begun = Instant::now();
     wait_until("a second of it", || begun.elapsed() >= Duration::from_secs(1));
