@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::row::Handles;
 use super::{Ledger, Row, Sources};
 use crate::clock::Moment;
 use crate::frame::wire::Wire;
@@ -19,7 +20,7 @@ const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Table {
     /// The hash is keyed at random: strangers choose the addresses, and must not choose the collisions.
-    rows: HashMap<Mac, Arc<Row>, ahash::RandomState>,
+    rows: HashMap<Mac, Handles, ahash::RandomState>,
     sources: Arc<Sources>,
     ledger: Arc<Ledger>,
     /// Steady time before which no source can have fallen idle.
@@ -35,8 +36,8 @@ impl Table {
     #[inline]
     pub fn count(&mut self, source: Option<Mac>, wire: Wire, now: Moment) {
         match source {
-            Some(mac) => match self.rows.get(&mac) {
-                Some(row) => row.count(wire, now),
+            Some(mac) => match self.rows.get_mut(&mac) {
+                Some(handles) => handles.count(wire, now),
                 None => self.first_sight(mac, wire, now),
             },
             None => self.ledger.count_runt(),
@@ -58,15 +59,16 @@ impl Table {
                 return self.ledger.count_untracked(wire);
             }
         };
-        row.count(wire, now);
+        let mut handles = Handles::new(&row, now);
+        handles.count(wire, now);
         if self.rows.is_empty() {
             self.next_sweep_ms = after(now, limits.idle_timeout);
         }
         let mut entries = self.ledger.entries.lock();
-        entries.live.insert(mac, Arc::clone(&row));
+        entries.live.insert(mac, row);
         entries.appeared += 1;
         drop(entries);
-        self.rows.insert(mac, row);
+        self.rows.insert(mac, handles);
     }
 
     /// Forgets the sources that have been silent for longer than the idle time-out, and says how long to wait
@@ -87,12 +89,13 @@ impl Table {
         let idle_timeout = sources.limits().idle_timeout;
         let mut oldest = now.steady_ms;
         let mut forgotten = 0;
-        rows.retain(|mac, row| {
-            let seen = row.last_seen_steady_ms();
+        rows.retain(|mac, handles| {
+            let seen = handles.last_seen_steady_ms();
             if now.since(seen) <= idle_timeout {
                 oldest = oldest.min(seen);
                 return true;
             }
+            let row = handles.row();
             let mut entries = ledger.entries.lock();
             entries.live.remove(mac);
             entries.expired_sources += 1;
@@ -122,8 +125,8 @@ fn after(now: Moment, pause: Duration) -> u64 {
 impl Drop for Table {
     fn drop(&mut self) {
         self.sources.close(&self.ledger);
-        for row in self.rows.values() {
-            row.forget(&self.sources, self.ledger.interface());
+        for handles in self.rows.values() {
+            handles.row().forget(&self.sources, self.ledger.interface());
         }
         self.sources.release(self.rows.len());
     }
