@@ -1,8 +1,5 @@
 //! `macwatch watch`: the tutorial's program, beside tcpdump and curl.
 
-use std::process::Stdio;
-use std::thread;
-
 use rustix::process::Signal;
 
 use crate::common::exporter::BINARY;
@@ -116,6 +113,15 @@ fn json_is_one_object_a_line() {
     assert_eq!(lines.len(), 2);
 }
 
+/// Starts it with a pipe for stdout that nobody reads yet, and waits until it captures.
+#[track_caller]
+fn watch_unread(namespace: &Namespace, arguments: &str) -> Program {
+    let line = format!("watch -i mw0 {arguments}");
+    let program = Program::piped(namespace.command(BINARY).args(line.split_whitespace()));
+    program.wait_said("msg=capturing");
+    program
+}
+
 #[test]
 fn whoever_closes_the_pipe_has_had_enough() {
     if !root() {
@@ -123,27 +129,37 @@ fn whoever_closes_the_pipe_has_had_enough() {
     }
     let (ours, theirs) = (Namespace::new(), Namespace::new());
     veth(&ours, "mw0", &theirs, "peer0");
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let said = || std::fs::read_to_string(log.path()).unwrap();
-    let mut child = ours
-        .command(BINARY)
-        .args(["watch", "-i", "mw0"])
-        .stdout(Stdio::piped())
-        .stderr(log.reopen().unwrap())
-        .spawn()
-        .unwrap();
-    wait_until("it to capture", || said().contains("msg=capturing"));
-    drop(child.stdout.take());
+    let mut watch = watch_unread(&ours, "");
+    drop(watch.take_stdout());
     let ended = wait_for("it to end", || {
         send(&theirs, "peer0", &[frame(source(1), 60)]);
-        child.try_wait().unwrap()
+        watch.ended()
     });
     assert_eq!(ended.code(), Some(0));
-    let said = said();
+    let said = watch.stderr();
     assert!(said.lines().all(|line| line.starts_with("time=") && line.contains("level=INFO")), "{said}");
 }
 
-/// Slower readers get every line, in order: what waits, waits in the queue.
+/// Ctrl-C ends it even when whoever reads its lines has stopped reading, such as a pager.
+#[test]
+fn a_reader_who_stopped_does_not_hold_it_up() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let mut watch = watch_unread(&ours, "");
+    // Far more than a pipe and the program hold: its threads wait for the reader by now, or soon will.
+    send(&theirs, "peer0", &vec![frame(source(1), 60); 20_000]);
+    watch.signal(Signal::INT);
+    assert_eq!(watch.wait().code(), Some(1), "lines were lost");
+    let said = watch.stderr();
+    let told: Vec<_> = said.lines().filter(|line| !line.starts_with("time=")).collect();
+    assert_eq!(told.len(), 1, "{said}");
+    assert!(told[0].contains("stdout"), "{said}");
+}
+
+/// A slow reader gets every line, in order: what waits, waits in the queue.
 #[test]
 fn a_slow_reader_gets_every_line() {
     if !root() {
@@ -152,21 +168,9 @@ fn a_slow_reader_gets_every_line() {
     const FRAMES: u32 = 20_000;
     let (ours, theirs) = (Namespace::new(), Namespace::new());
     veth(&ours, "mw0", &theirs, "peer0");
-    let line = format!("watch -i mw0 -c {FRAMES}");
-    let mut command = ours.command(BINARY);
-    let mut child =
-        command.args(line.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut log = std::io::BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("msg=capturing") {
-        assert!(std::io::BufRead::read_line(&mut log, &mut said).unwrap() > 0, "{said}");
-    }
-    // Nobody reads yet, and a pipe holds but a few of them.
+    let mut watch = watch_unread(&ours, &format!("-c {FRAMES}"));
     send(&theirs, "peer0", &(0..FRAMES).map(|n| frame(source(n), 60)).collect::<Vec<_>>());
-    let lines = thread::scope(|scope| {
-        scope.spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        std::io::read_to_string(child.stdout.take().unwrap()).unwrap()
-    });
-    assert!(child.wait().unwrap().success());
+    let lines = std::io::read_to_string(watch.take_stdout()).unwrap();
+    assert!(watch.wait().success());
     assert!(column(&lines, 2).into_iter().eq((0..FRAMES).map(|n| text(source(n)))));
 }

@@ -29,6 +29,9 @@ use print::Printer;
 /// queue, which counts those that it drops.
 const WAITING: usize = 4096;
 
+/// How long the last lines may take to be printed.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
 /// One read from an interface.
 #[derive(Clone, Debug)]
 struct Sighting {
@@ -102,9 +105,17 @@ pub(super) async fn run(args: &WatchArgs) -> Result<(), Failure> {
     }
     let dropped = board.list().iter().map(|capture| capture.dropped_frames()).sum();
     // Ends the capture threads, and with the last sender the printer.
-    drop(supervisor);
-    let (result, summary) =
-        thread.join().map_err(|_| Failure::Cannot("the printing thread panicked".to_owned()))?;
+    let ending = tokio::task::spawn_blocking(move || {
+        drop(supervisor);
+        thread.join()
+    });
+    // A reader who has stopped reading holds up the printer, and that the capture threads.
+    let ended = tokio::time::timeout(LAST_LINES, ending).await.map_err(|_| {
+        Failure::Cannot("nobody reads stdout: ended without the last lines and the summary".to_owned())
+    })?;
+    let Ok(Ok((result, summary))) = ended else {
+        return Err(Failure::Cannot("the printing thread panicked".to_owned()));
+    };
     // Whoever closed the pipe wants no more of it, the summary neither.
     if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
         return Ok(());

@@ -1,7 +1,7 @@
 //! A program that runs beside a test, and what it says.
 
 use std::io::Write as _;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::NamedTempFile;
@@ -20,14 +20,32 @@ impl Program {
     /// Starts a command. Its input is a pipe, what it says is kept.
     #[track_caller]
     pub(crate) fn spawn(command: &mut Command) -> Self {
-        let (stdout, stderr) = (NamedTempFile::new().unwrap(), NamedTempFile::new().unwrap());
-        let child = command
-            .stdin(Stdio::piped())
-            .stdout(stdout.reopen().unwrap())
-            .stderr(stderr.reopen().unwrap())
-            .spawn()
-            .unwrap();
+        let stdout = NamedTempFile::new().unwrap();
+        let into = stdout.reopen().unwrap().into();
+        Self::start(command, stdout, into)
+    }
+
+    /// Starts a command whose stdout is a pipe: see [`Self::take_stdout`].
+    #[track_caller]
+    pub(crate) fn piped(command: &mut Command) -> Self {
+        Self::start(command, NamedTempFile::new().unwrap(), Stdio::piped())
+    }
+
+    fn start(command: &mut Command, stdout: NamedTempFile, into: Stdio) -> Self {
+        let stderr = NamedTempFile::new().unwrap();
+        let child =
+            command.stdin(Stdio::piped()).stdout(into).stderr(stderr.reopen().unwrap()).spawn().unwrap();
         Self { child, stdout, stderr }
+    }
+
+    /// The other end of the pipe that it writes to.
+    pub(crate) fn take_stdout(&mut self) -> ChildStdout {
+        self.child.stdout.take().unwrap()
+    }
+
+    /// Whether, and how, it has ended.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// What it wrote to stdout so far.
@@ -59,7 +77,7 @@ impl Program {
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        wait_for("a program to end", || self.child.try_wait().unwrap())
+        wait_for("a program to end", || self.ended())
     }
 }
 
