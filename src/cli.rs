@@ -174,15 +174,14 @@ pub enum Direction {
 #[command(next_help_heading = "Sources")]
 pub struct SourcesArgs {
     /// Most sources tracked per interface; frames of further ones are counted as untracked
-    #[arg(long = "sources.max", value_name = "N", env = "MACWATCH_SOURCES_MAX", default_value = "1024")]
+    #[arg(long = "sources.max", value_name = "N", env = "MACWATCH_SOURCES_MAX", default_value = "1024", value_parser = whole)]
     pub max: u32,
     /// Most sources tracked on all interfaces together
     #[arg(
         long = "sources.max-total",
         value_name = "N",
         env = "MACWATCH_SOURCES_MAX_TOTAL",
-        default_value = "16384"
-    )]
+        default_value = "16384", value_parser = whole)]
     pub max_total: u32,
     /// A source that has been silent for longer is forgotten; like 24h, 90m or 1d12h
     #[arg(
@@ -220,8 +219,7 @@ pub struct WebArgs {
         long = "web.max-requests",
         value_name = "N",
         env = "MACWATCH_WEB_MAX_REQUESTS",
-        default_value = "40"
-    )]
+        default_value = "40", value_parser = whole)]
     pub max_requests: u32,
 }
 
@@ -265,4 +263,9 @@ pub enum LogFormat {
     Logfmt,
     /// One JSON object a line
     Json,
+}
+
+/// A number, or what one looks like.
+fn whole(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("take a whole number up to {}", u32::MAX))
 }
