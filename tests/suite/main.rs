@@ -12,6 +12,7 @@
 
 mod common;
 
+mod cli;
 mod counting;
 mod following;
 mod guest;
