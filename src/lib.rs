@@ -22,11 +22,11 @@
 //! | [`exposition`] | the text format | nothing of ours |
 //! | [`sources`] | who sent how much: the hot path and the books | the above; the `prometheus` crate |
 //! | [`interface`] | which interfaces exist (netlink), which are watched and why | `mac` |
-//! | [`capture`] | opens, reads, binds again; where frames go is its caller's choice | `interface`, `frame`, `sys` |
+//! | [`capture`] | opens, reads, binds again; where frames go is its caller's choice | `mac`, `frame`, `clock`, `interface`, `sys` |
 //! | [`web`] | the HTTP server; does not know what it serves | nothing of ours |
 //! | [`exporter`] | the main job, put together: the page, the landing page | all of the above |
 //! | [`commands`] | the other jobs: `watch`, `interfaces`; and how each starts and ends | all of the above |
-//! | [`cli`], [`config`] | what was typed; what is valid | `config` alone reads `cli` |
+//! | [`cli`], [`config`] | what was typed; what is valid | `config` alone reads `cli`; `commands` hands it on |
 //! | [`privileges`], [`log`] | capabilities; the log | nothing of ours |
 //! | `sys` | the only unsafe code | nothing of ours |
 //!
