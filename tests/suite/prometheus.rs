@@ -1,0 +1,122 @@
+//! A real Prometheus scrapes the exporter and answers questions about what was sent.
+
+use std::process::Child;
+
+use serde_json::Value;
+
+use crate::common::frames::{frame, send, source, text};
+use crate::common::{DEADLINE, Exporter, Namespace, root, veth, wait_for, wait_until};
+
+const CONFIG: &str = "
+global: { scrape_interval: 1s, scrape_timeout: 1s }
+scrape_configs:
+  - job_name: macwatch
+    static_configs: [{ targets: ['127.0.0.1:10148'] }]
+";
+
+/// A running Prometheus with data of its own; both are gone when it is dropped.
+struct Prometheus<'n> {
+    namespace: &'n Namespace,
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl<'n> Prometheus<'n> {
+    fn start(namespace: &'n Namespace) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("prometheus.yml");
+        std::fs::write(&config, CONFIG).unwrap();
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let mut command = namespace.command("prometheus");
+        command.arg(format!("--config.file={}", config.display()));
+        command.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
+        command.arg("--web.listen-address=127.0.0.1:9090");
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        let prometheus = Self { namespace, child: command.spawn().unwrap(), folder };
+        wait_until("Prometheus to be ready", || prometheus.curl("-/ready", &[]).is_some());
+        prometheus
+    }
+
+    /// What it answers, if it does. Its HTTP API streams, which curl knows how to read.
+    fn curl(&self, path: &str, parameters: &[(&str, &str)]) -> Option<String> {
+        let mut command = self.namespace.command("curl");
+        command.args(["--silent", "--fail", "--get", "--max-time"]).arg(DEADLINE.as_secs().to_string());
+        for (name, value) in parameters {
+            command.arg("--data-urlencode").arg(format!("{name}={value}"));
+        }
+        let output = command.arg(format!("http://127.0.0.1:9090/{path}")).output().unwrap();
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    }
+
+    fn api(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
+        let answer = self.curl(&format!("api/v1/{path}"), parameters).unwrap();
+        serde_json::from_str::<Value>(&answer).unwrap()["data"].take()
+    }
+
+    /// The value of an expression that yields one series; none while it yields nothing.
+    #[track_caller]
+    fn query(&self, expression: &str) -> Option<f64> {
+        let data = self.api("query", &[("query", expression)]);
+        let series = data["result"].as_array().unwrap();
+        assert!(series.len() <= 1, "{expression}: {series:?}");
+        series.first().map(|one| one["value"][1].as_str().unwrap().parse().unwrap())
+    }
+
+    #[track_caller]
+    fn wait_value(&self, expression: &str, value: f64) {
+        wait_until(expression, || self.query(expression) == Some(value));
+    }
+}
+
+impl Drop for Prometheus<'_> {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            eprintln!("log of Prometheus:\n{log}");
+        }
+    }
+}
+
+#[test]
+fn a_prometheus_knows_who_sent_how_much() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let exporter = Exporter::start(&ours, "-i mw0");
+    exporter.wait_up("mw0");
+    let prometheus = Prometheus::start(&ours);
+    prometheus.wait_value("up{job=\"macwatch\"}", 1.0);
+    prometheus.wait_value("macwatch_interface_capture_up{interface=\"mw0\"}", 1.0);
+
+    let frames = |n: u32, count: usize| vec![frame(source(n), 100); count];
+    send(&theirs, "peer0", &[frames(1, 41), frames(2, 1)].concat());
+    let series = |family: &str, n: u32| {
+        format!("macwatch_source_{family}{{interface=\"mw0\",source_mac=\"{}\"}}", text(source(n)))
+    };
+    prometheus.wait_value(&series("frames_total", 1), 41.0);
+    prometheus.wait_value(&series("frames_total", 2), 1.0);
+    prometheus.wait_value(&series("bytes_total", 1), 4100.0);
+    prometheus.wait_value("sum(macwatch_source_frames_total)", 42.0);
+    // More of a series that it knows is an increase.
+    send(&theirs, "peer0", &frames(1, 100));
+    prometheus.wait_value(&series("frames_total", 1), 141.0);
+    let increase = format!("increase({}[1m])", series("frames_total", 1));
+    let increase = wait_for("an increase", || prometheus.query(&increase).filter(|value| *value > 0.0));
+    assert!((99.9..3000.0).contains(&increase), "{increase}: extrapolated from a few seconds");
+
+    let metadata = prometheus.api("targets/metadata", &[]);
+    let kinds: std::collections::BTreeMap<&str, &str> = metadata
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["metric"].as_str().unwrap(), one["type"].as_str().unwrap()))
+        .collect();
+    assert_eq!(kinds["macwatch_source_frames_total"], "counter");
+    assert_eq!(kinds["macwatch_source_bytes_total"], "counter");
+    assert_eq!(kinds["macwatch_source_last_seen_timestamp_seconds"], "gauge");
+}
