@@ -3,7 +3,7 @@
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
-use crate::exporter::build;
+use crate::build;
 
 /// Counts every Ethernet frame by the MAC address that sent it, and serves the counts to Prometheus.
 ///

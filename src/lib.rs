@@ -52,6 +52,7 @@
 //! | rendering fails | that scrape: 500 |
 //! | no `CAP_NET_RAW` | the start: exit 1, with the remedy |
 
+pub mod build;
 pub mod capture;
 pub mod cli;
 pub mod clock;

@@ -4,9 +4,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
+use macwatch::build;
 use macwatch::cli::Cli;
 use macwatch::commands::{self, Failure};
-use macwatch::exporter::build;
 
 fn main() -> ExitCode {
     let cli = match Cli::from_process() {

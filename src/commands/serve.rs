@@ -7,9 +7,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::shutdown::Shutdown;
 use super::{Failure, cannot, drop_privileges, prepare};
+use crate::build;
 use crate::cli::ServeArgs;
 use crate::config::Serve;
-use crate::exporter::{self, build};
+use crate::exporter;
 use crate::log;
 use crate::web::listen::ListenAddress;
 

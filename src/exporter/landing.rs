@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::build;
+use crate::build;
 use crate::capture::{Board, Link, Status};
 use crate::sources::{Snapshot, Sources};
 

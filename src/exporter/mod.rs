@@ -1,6 +1,5 @@
 //! The main job: capture, count, serve. Puts the other modules together.
 
-pub mod build;
 pub mod landing;
 pub mod page;
 pub mod process;

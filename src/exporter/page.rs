@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::build;
 use super::process::Process;
+use crate::build;
 use crate::capture::{Board, Status};
 use crate::exposition::{Family, Kind, Page, Value, labels};
 use crate::sources::{self, Snapshot, SourceSample, Sources};
