@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use futures_channel::mpsc::UnboundedReceiver;
 
-use futures_util::{FutureExt, StreamExt, TryStreamExt};
-use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage};
+use futures_util::{FutureExt, StreamExt};
+use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, Prop};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::SocketAddr;
 use rtnetlink::{Handle, MulticastGroup};
@@ -24,6 +24,9 @@ use crate::mac::Mac;
 
 /// Lists are read at most this often, however many notices there are.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How often a list is begun anew that changed while it was read.
+const ATTEMPTS: usize = 20;
 
 /// All interfaces at one time, and what happened since the list before.
 #[derive(Debug)]
@@ -52,7 +55,9 @@ impl Follower {
     ///
     /// That of socket(2) or bind(2): `EAFNOSUPPORT` where a sandbox forbids netlink.
     pub fn open() -> io::Result<Self> {
-        let (connection, handle, notices) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])?;
+        let (mut connection, handle, notices) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])?;
+        // Without it a list that was cut short looks like a whole one.
+        connection.set_forward_done(true);
         Ok(Self {
             handle,
             notices,
@@ -72,17 +77,40 @@ impl Follower {
         while let Some(Some((notice, _))) = self.notices.next().now_or_never() {
             self.note(&notice);
         }
-        self.rested = Instant::now() + PAUSE;
-        let request = self.handle.link().get();
-        // Statistics are the larger part of a link's description, and nobody here reads them.
-        let mut messages =
-            request.set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]).execute();
-        let mut interfaces = Vec::new();
-        while let Some(message) = messages.try_next().await.map_err(io::Error::other)? {
-            interfaces.extend(read(&message));
+        for _ in 0..ATTEMPTS {
+            self.rested = Instant::now() + PAUSE;
+            if let Some(mut interfaces) = self.dump().await? {
+                interfaces.sort_by_key(|interface| interface.index);
+                return Ok(Listing { interfaces, deleted: std::mem::take(&mut self.deleted) });
+            }
+            tokio::time::sleep(PAUSE).await;
         }
-        interfaces.sort_by_key(|interface| interface.index);
-        Ok(Listing { interfaces, deleted: std::mem::take(&mut self.deleted) })
+        Err(io::Error::other("the interfaces change faster than they can be listed"))
+    }
+
+    /// One pass over all interfaces; none if they changed meanwhile, for then some may be missing, and what is
+    /// missing would be given up.
+    async fn dump(&mut self) -> io::Result<Option<Vec<Interface>>> {
+        let mut request = LinkMessage::default();
+        // Statistics are the larger part of a link's description, and nobody here reads them.
+        request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetLink(request));
+        request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        let mut answers = self.handle.request(request).map_err(io::Error::other)?;
+        let mut interfaces = Vec::new();
+        let mut torn = false;
+        while let Some(answer) = answers.next().await {
+            torn |= answer.header.flags & NLM_F_DUMP_INTR != 0;
+            match answer.payload {
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
+                    interfaces.extend(read(&link));
+                }
+                NetlinkPayload::Done(_) => return Ok((!torn).then_some(interfaces)),
+                NetlinkPayload::Error(error) => return Err(error.to_io()),
+                _ => {}
+            }
+        }
+        Err(io::Error::other("the netlink socket ended while the interfaces were listed"))
     }
 
     /// Waits until something may have changed.
@@ -124,10 +152,17 @@ fn read(message: &LinkMessage) -> Option<Interface> {
     let mut mac = None;
     let mut master = None;
     let mut kind = String::new();
+    let mut other_names = Vec::new();
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(value) => name = Some(value.clone()),
             LinkAttribute::Address(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac::new),
+            LinkAttribute::PropList(properties) => {
+                other_names.extend(properties.iter().filter_map(|property| match property {
+                    Prop::AltIfName(name) => Some(name.clone()),
+                    _ => None,
+                }));
+            }
             LinkAttribute::Controller(index) => master = Some(*index),
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {
@@ -142,6 +177,7 @@ fn read(message: &LinkMessage) -> Option<Interface> {
     Some(Interface {
         index: message.header.index,
         name: name?,
+        other_names,
         mac,
         up: flags.contains(LinkFlags::Up),
         hardware: message.header.link_layer_type.into(),
