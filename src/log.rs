@@ -28,6 +28,8 @@ pub fn start(level: Level, format: Format) {
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
+        // Told on stderr, with a panic where that is what failed: a full disk must not end the capture.
+        .log_internal_errors(false)
         .event_format(Lines(format))
         .finish();
     drop(tracing::subscriber::set_global_default(subscriber));

@@ -326,3 +326,18 @@ fn interfaces_says_of_each_whether_it_is_watched() {
         assert!(words.contains(&parts[0]) && words.contains(&parts[1]) && row.contains(parts[2]), "{row}");
     }
 }
+
+/// A full disk under the log, or a reader that has gone, must not end the capture.
+#[test]
+fn a_log_that_cannot_be_written_is_no_reason_to_end() {
+    if !root() {
+        return;
+    }
+    let namespace = Namespace::new();
+    let mut command = namespace.command("sh");
+    command.args(["-c", "exec \"$0\" 2>/dev/full", BINARY]);
+    let mut exporter = Exporter::spawn(&namespace, command);
+    exporter.wait_ready();
+    exporter.signal(Signal::TERM);
+    assert_eq!(exporter.wait().code(), Some(0));
+}
