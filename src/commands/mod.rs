@@ -70,13 +70,19 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     done
 }
 
-/// Opens what capturing needs, then gives up the privileges to open more than that.
+/// Opens what capturing needs: what takes privileges, and what may be refused.
 async fn prepare(selection: &Selection, direction: Direction) -> Result<(Follower, SocketPool), Failure> {
     let mut follower = follow()?;
     let interfaces = list(&mut follower).await?;
     for name in selection.literals() {
-        let unfit = interfaces.iter().find(|interface| interface.name == name).and_then(Interface::unfit);
-        if let Some(why) = unfit {
+        let there = interfaces.iter().find(|interface| interface.name == name);
+        let renamed = interfaces.iter().find(|interface| interface.other_names.iter().any(|one| one == name));
+        if let (None, Some(Interface { name: real, .. })) = (there, renamed) {
+            return Err(Failure::Cannot(format!(
+                "cannot watch interface {name}: it is another name of {real}; say --interface {real}"
+            )));
+        }
+        if let Some(why) = there.and_then(Interface::unfit) {
             return Err(Failure::Cannot(format!(
                 "cannot watch interface {name}: {why}; `macwatch interfaces` lists those that can be watched"
             )));

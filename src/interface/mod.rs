@@ -17,6 +17,8 @@ pub struct Interface {
     pub index: u32,
     /// Its name.
     pub name: String,
+    /// Further names that `ip` knows it by (`altname`); it is selected, and labelled, by the first.
+    pub other_names: Vec<String>,
     /// Its hardware address, if that is an Ethernet one.
     pub mac: Option<Mac>,
     /// Administratively up (`IFF_UP`), with a carrier or not.
@@ -96,6 +98,7 @@ pub(crate) mod fixture {
         Interface {
             index,
             name: name.to_owned(),
+            other_names: Vec::new(),
             mac: Some(Mac::new([2, 0, 0, 0, 0, 1])),
             up: true,
             hardware: ETHERNET,
