@@ -39,7 +39,7 @@ impl Metrics {
         let mut page = Page::with_capacity(16_384 + rows * BYTES_PER_SOURCE);
         write_sources(&mut page, &books);
         write_captures(&mut page, &captures);
-        write_books(&mut page, &books, self.sources.limits().per_interface);
+        write_books(&mut page, &books, self.sources.limits().most_per_interface());
         write_build(&mut page);
         self.write_server(&mut page);
         self.process.write(&mut page);
@@ -48,8 +48,10 @@ impl Metrics {
     }
 
     fn write_server(&self, page: &mut Page) {
-        let mut series =
-            page.family(counter("macwatch_http_requests_total", "HTTP requests answered, by status code."));
+        let mut series = page.family(counter(
+            "macwatch_http_requests_total",
+            "HTTP requests answered, by status code; what is not HTTP is not counted.",
+        ));
         for (code, count) in self.traffic.responses() {
             series.add(&labels(&[("code", &code.to_string())]), count);
         }

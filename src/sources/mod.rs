@@ -47,6 +47,13 @@ pub struct Limits {
     pub idle_timeout: Duration,
 }
 
+impl Limits {
+    /// Most sources that one interface may come to have.
+    pub fn most_per_interface(&self) -> usize {
+        self.per_interface.min(self.total)
+    }
+}
+
 /// All sources of all interfaces.
 #[derive(Debug)]
 pub struct Sources {

@@ -23,13 +23,15 @@ pub struct Table {
     rows: HashMap<Mac, Handles, ahash::RandomState>,
     sources: Arc<Sources>,
     ledger: Arc<Ledger>,
+    /// The log has been told that there is no room.
+    told_full: bool,
     /// Steady time before which no source can have fallen idle.
     next_sweep_ms: u64,
 }
 
 impl Table {
     pub(super) fn new(sources: Arc<Sources>, ledger: Arc<Ledger>) -> Self {
-        Self { rows: HashMap::default(), sources, ledger, next_sweep_ms: 0 }
+        Self { rows: HashMap::default(), sources, ledger, told_full: false, next_sweep_ms: 0 }
     }
 
     /// Counts one read that came from `source`, or from nobody if it was a runt.
@@ -48,7 +50,9 @@ impl Table {
     #[cold]
     fn first_sight(&mut self, mac: Mac, wire: Wire, now: Moment) {
         let limits = self.sources.limits();
-        if self.rows.len() >= limits.per_interface || !self.sources.reserve() {
+        let full = self.rows.len() >= limits.per_interface;
+        if full || !self.sources.reserve() {
+            self.tell_full(if full { "--sources.max" } else { "--sources.max-total" });
             return self.ledger.count_untracked(wire);
         }
         let row = match Row::new(&self.sources, self.ledger.interface(), mac, now) {
@@ -69,6 +73,20 @@ impl Table {
         entries.appeared += 1;
         drop(entries);
         self.rows.insert(mac, handles);
+    }
+
+    /// Says once that frames of further sources are counted as untracked, and again when there was room between.
+    fn tell_full(&mut self, limit: &str) {
+        if !self.told_full {
+            self.told_full = true;
+            let interface = &**self.ledger.interface();
+            tracing::warn!(
+                interface,
+                limit,
+                tracked = self.rows.len(),
+                "no room for more sources; untracked"
+            );
+        }
     }
 
     /// Forgets the sources that have been silent for longer than the idle time-out, and says how long to wait
@@ -107,6 +125,9 @@ impl Table {
             false
         });
         sources.release(forgotten);
+        if forgotten > 0 {
+            self.told_full = false;
+        }
         // A flood leaves room for many behind; give it back to the system.
         if rows.capacity() > 4 * rows.len().max(64) {
             rows.shrink_to_fit();

@@ -43,6 +43,7 @@ fn a_flood_of_forged_sources_is_bounded_and_counted() {
         assert_eq!(page.source("mw0", &text(source(0))).0, f64::from(1 + FRIEND_FRAMES));
     }
     assert_eq!(page.interface("untracked_bytes_total", "mw0"), untracked * 60.0);
+    assert_eq!(exporter.logged("no room for more sources"), 1, "one line, not one for each");
     let resident = "process_resident_memory_bytes";
     let grown = page.value(resident) - before.value(resident);
     assert!(grown < f64::from(16 << 20), "{grown} bytes more of memory");
