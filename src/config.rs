@@ -1,4 +1,4 @@
-//! From what was typed to what is valid. The only reader of [`crate::cli`], and the only validation.
+//! From what was typed to what is valid. The only reader of what [`crate::cli`] holds, and the only validation.
 
 use std::fmt;
 use std::time::Duration;

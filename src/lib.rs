@@ -18,7 +18,7 @@
 //!
 //! | module | what it is | knows |
 //! |---|---|---|
-//! | [`mac`], [`frame`], [`clock`] | addresses, headers, what a super-frame stands for, time | nothing of ours |
+//! | [`mac`], [`frame`], [`clock`] | addresses, headers, what a super-frame stands for, time | each other |
 //! | [`exposition`] | the text format | nothing of ours |
 //! | [`sources`] | who sent how much: the hot path and the books | the above; the `prometheus` crate |
 //! | [`interface`] | which interfaces exist (netlink), which are watched and why | `mac` |
@@ -27,7 +27,7 @@
 //! | [`exporter`] | the main job, put together: the page, the landing page | all of the above |
 //! | [`commands`] | the other jobs: `watch`, `interfaces`; and how each starts and ends | all of the above |
 //! | [`cli`], [`config`] | what was typed; what is valid | `config` alone reads `cli`; `commands` hands it on |
-//! | [`privileges`], [`log`] | capabilities; the log | nothing of ours |
+//! | [`build`], [`privileges`], [`log`] | what was built; capabilities; the log | nothing of ours |
 //! | `sys` | the only unsafe code | nothing of ours |
 //!
 //! # Threads
@@ -46,6 +46,7 @@
 //! | no room for another source | its row; its frames are counted as untracked |
 //! | an interface goes down, or away | that interface: `capture_up 0`; bound again when netlink says so |
 //! | a read error of another kind | that interface, until a retry after a pause that doubles |
+//! | a capture thread panics | that interface, until a restart: `capture_up 0`, an error in the log |
 //! | no descriptor or thread for a new interface | that interface; tried again every five seconds |
 //! | the netlink socket ends | changes are noticed late; opened again every five seconds |
 //! | an accept error | a warning, a pause |

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::sync::Arc;
 
 use pnet_datalink::{Channel, Config, DataLinkReceiver, NetworkInterface};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
@@ -21,11 +22,15 @@ use crate::sys::packet;
 /// pages are not touched, so not used, until such a frame arrives.
 const READ_BYTES: usize = OFFLOAD_BYTES + HEADER_BYTES + 8 * 65_536 + 1024;
 
-/// The receive queue asked for: at 2 M frames/s of the smallest size it lasts about 80 ms.
-const QUEUE_BYTES: usize = 64 << 20;
-
-/// No queue takes more than this part of the machine's memory.
-const QUEUE_MEMORY_SHARE: u64 = 64;
+/// The receive queue asked for: at 2 M frames/s of the smallest size it lasts about 80 ms. The kernel doubles
+/// it, for its own bookkeeping (socket(7)).
+const QUEUE_BYTES: u64 = 64 << 20;
+/// No queue takes more than this part of the machine's memory, doubled as it is,
+const QUEUE_SHARE: u64 = 64;
+/// and all of them together no more than this.
+const ALL_QUEUES_SHARE: u64 = 8;
+/// However little memory there is, this much is asked for.
+const LEAST_QUEUE_BYTES: u64 = 256 << 10;
 
 /// Which frames count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,13 +52,13 @@ pub struct PacketSocket {
 }
 
 impl PacketSocket {
-    /// Makes a socket that hears nothing yet.
+    /// Makes a socket that hears nothing yet, with a receive queue of this size if it may have one.
     ///
     /// # Errors
     ///
     /// `EPERM` without `CAP_NET_RAW`, `EMFILE` and its like, `ENOPROTOOPT` where the kernel is too old for
     /// [`Direction::In`].
-    pub fn open(direction: Direction) -> io::Result<Self> {
+    pub fn open(direction: Direction, queue_bytes: usize) -> io::Result<Self> {
         let descriptor = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
         packet::set_offload_header(&descriptor)?;
         match direction {
@@ -61,10 +66,9 @@ impl PacketSocket {
             Direction::In => packet::set_ignore_outgoing(&descriptor)?,
             Direction::Out => SockRef::from(&descriptor).attach_filter(&OUTGOING_ONLY)?,
         }
-        let wanted = queue_bytes();
         // Beyond net.core.rmem_max only with CAP_NET_ADMIN; without it the kernel gives what it may.
-        if sockopt::set_socket_recv_buffer_size_force(&descriptor, wanted).is_err() {
-            sockopt::set_socket_recv_buffer_size(&descriptor, wanted)?;
+        if sockopt::set_socket_recv_buffer_size_force(&descriptor, queue_bytes).is_err() {
+            sockopt::set_socket_recv_buffer_size(&descriptor, queue_bytes)?;
         }
         Ok(Self { descriptor, direction })
     }
@@ -98,13 +102,16 @@ impl PacketSocket {
         Ok(receiver)
     }
 
-    /// Lets nothing into the queue until the socket is bound again. A binding cannot be undone, only replaced,
-    /// and an interface that was renamed goes on under its other name.
+    /// Lets nothing into the queue until the socket is bound again, and takes back the wish that interface
+    /// `index` be promiscuous. A binding cannot be undone, only replaced, and an interface that was renamed goes
+    /// on under its other name.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub fn mute(&self) -> io::Result<()> {
+    pub fn mute(&self, index: u32) -> io::Result<()> {
+        // It fails when the interface has gone, and the wish with it, or when there was none.
+        drop(packet::leave_promiscuous(&self.descriptor, index));
         SockRef::from(&self.descriptor).attach_filter(&NOTHING)
     }
 
@@ -151,10 +158,17 @@ impl AsFd for PacketSocket {
     }
 }
 
-fn queue_bytes() -> usize {
+/// What to ask for, so that `sockets` queues of twice that size leave the machine most of its memory.
+fn queue_bytes(memory: u64, sockets: usize) -> usize {
+    let share = memory / QUEUE_SHARE / 2;
+    let of_all = memory / ALL_QUEUES_SHARE / 2 / (sockets as u64).max(1);
+    let bytes = share.min(of_all).clamp(LEAST_QUEUE_BYTES, QUEUE_BYTES);
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+fn memory() -> u64 {
     let system = rustix::system::sysinfo();
-    let share = system.totalram.saturating_mul(u64::from(system.mem_unit)) / QUEUE_MEMORY_SHARE;
-    usize::try_from(share).unwrap_or(usize::MAX).clamp(1 << 20, QUEUE_BYTES)
+    system.totalram.saturating_mul(u64::from(system.mem_unit))
 }
 
 const RETURN: u16 = 0x06;
@@ -181,11 +195,14 @@ const NOTHING: [SockFilter; 1] = [SockFilter::new(RETURN, 0, 0, 0)];
 /// Sockets made while it was allowed to give them large receive queues.
 ///
 /// That takes `CAP_NET_ADMIN`, which is dropped before the first frame is read. Interfaces that appear later
-/// get a spare one of these; once they are used up, a new socket's queue is bounded by net.core.rmem_max.
+/// get one of these, and give it back when they are gone; if all are in use, a new socket's queue is bounded by
+/// net.core.rmem_max.
 #[derive(Debug)]
 pub struct SocketPool {
     direction: Direction,
-    spare: Vec<PacketSocket>,
+    queue_bytes: usize,
+    spare: Vec<Arc<PacketSocket>>,
+    told: bool,
 }
 
 impl SocketPool {
@@ -199,29 +216,22 @@ impl SocketPool {
     /// If not even one can be made: see [`PacketSocket::open`]. It is made in any case, so that a missing
     /// capability shows at the start and not when the first interface appears.
     pub fn prepare(direction: Direction, needed: usize) -> io::Result<Self> {
-        let first = PacketSocket::open(direction)?;
-        let (given, wanted) = (first.queue_bytes(), 2 * queue_bytes());
-        if given < wanted {
-            tracing::info!(
-                given,
-                wanted,
-                "small receive queues: bursts may be dropped, and counted as such; CAP_NET_ADMIN at the start or \
-                 sysctl net.core.rmem_max={} makes them larger",
-                wanted / 2
-            );
-        }
-        let mut spare = vec![first];
-        while spare.len() < needed + Self::SPARE {
-            match PacketSocket::open(direction) {
-                Ok(socket) => spare.push(socket),
+        let most = needed + Self::SPARE;
+        let queue_bytes = queue_bytes(memory(), most);
+        let mut pool = Self { direction, queue_bytes, spare: Vec::new(), told: false };
+        let first = pool.open()?;
+        pool.spare.push(first);
+        while pool.spare.len() < most {
+            match pool.open() {
+                Ok(socket) => pool.spare.push(socket),
                 // Descriptors may be few: then those that are missing are asked for when they are needed.
                 Err(error) => {
-                    tracing::debug!(%error, made = spare.len(), "no more spare sockets");
+                    tracing::debug!(%error, made = pool.spare.len(), "no more spare sockets");
                     break;
                 }
             }
         }
-        Ok(Self { direction, spare })
+        Ok(pool)
     }
 
     /// A socket that hears nothing yet.
@@ -229,10 +239,54 @@ impl SocketPool {
     /// # Errors
     ///
     /// See [`PacketSocket::open`].
-    pub fn take(&mut self) -> io::Result<PacketSocket> {
+    pub fn take(&mut self) -> io::Result<Arc<PacketSocket>> {
         match self.spare.pop() {
             Some(socket) => Ok(socket),
-            None => PacketSocket::open(self.direction),
+            None => self.open(),
+        }
+    }
+
+    /// Takes a socket back whose interface was deleted. It is muted and drained, and bound to nothing any more.
+    pub fn give_back(&mut self, socket: Arc<PacketSocket>) {
+        if self.spare.len() < Self::SPARE {
+            // What the last interface left behind is not the next one's.
+            drop(socket.take_error());
+            drop(socket.take_drops());
+            self.spare.push(socket);
+        }
+    }
+
+    fn open(&mut self) -> io::Result<Arc<PacketSocket>> {
+        let socket = PacketSocket::open(self.direction, self.queue_bytes)?;
+        let (given, wanted) = (socket.queue_bytes(), 2 * self.queue_bytes);
+        if given < wanted && !std::mem::replace(&mut self.told, true) {
+            tracing::info!(
+                given,
+                wanted,
+                "small receive queues: bursts may be dropped, and counted as such; CAP_NET_ADMIN at the start or \
+                 sysctl net.core.rmem_max={} makes them larger",
+                self.queue_bytes
+            );
+        }
+        Ok(Arc::new(socket))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_leave_the_machine_its_memory() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!(queue_bytes(24 * GIB, 17), 64 << 20, "the usual server");
+        for memory in [GIB / 4, GIB, 4 * GIB, 64 * GIB] {
+            for sockets in [1, 17, 80, 500] {
+                let doubled = 2 * queue_bytes(memory, sockets) as u64;
+                assert!(doubled <= memory / QUEUE_SHARE, "one of {memory}");
+                let all = doubled * sockets as u64;
+                assert!(all <= (memory / ALL_QUEUES_SHARE).max(2 * LEAST_QUEUE_BYTES * sockets as u64));
+            }
         }
     }
 }

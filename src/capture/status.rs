@@ -103,6 +103,11 @@ impl Status {
         self.dropped.load(Ordering::Relaxed) + self.unreadable.load(Ordering::Relaxed)
     }
 
+    /// What is captured with.
+    pub(super) fn socket(&self) -> Arc<PacketSocket> {
+        Arc::clone(&self.socket)
+    }
+
     /// Bytes of memory that the receive queue may take.
     pub(super) fn queue_bytes(&self) -> usize {
         self.socket.queue_bytes()

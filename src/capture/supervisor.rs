@@ -209,7 +209,15 @@ impl<D: Destination> Supervisor<D> {
         );
         tracing::info!(interface = name, why, "no longer capturing");
         self.board.remove(name);
-        self.watched.remove(name);
+        let deleted = watched.index.is_none_or(|index| interfaces.iter().all(|one| one.index != index));
+        if let Some(Watched { worker, status, .. }) = self.watched.remove(name) {
+            // The thread counts what is left in the queue before it ends.
+            drop(worker);
+            // Bound to an interface that goes on without us, a socket would only cost that one time.
+            if deleted {
+                self.sockets.give_back(status.socket());
+            }
+        }
     }
 
     /// An interface that is there and is to be watched.
@@ -250,7 +258,6 @@ impl<D: Destination> Supervisor<D> {
     /// Starts a thread for an interface; false if that failed, to be tried again.
     fn start(&mut self, name: &str) -> bool {
         let started = self.sockets.take().and_then(|socket| {
-            let socket = Arc::new(socket);
             let status = Arc::new(Status::new(name, Arc::clone(&socket), Arc::clone(&self.changed)));
             let sink = self.destination.open(name);
             let worker = Worker::start(socket, Arc::clone(&status), sink, self.settings.promiscuous)?;

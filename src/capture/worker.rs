@@ -114,10 +114,9 @@ impl<S> Drop for Worker<S> {
     fn drop(&mut self) {
         self.commands = None;
         ring(&self.wake);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("a capture thread panicked");
+        if let Some(thread) = self.thread.take() {
+            // A panic has been told of already, when it happened.
+            drop(thread.join());
         }
     }
 }
@@ -155,13 +154,24 @@ enum Pause {
     Broken(io::Error),
 }
 
+/// A thread that has panicked captures nothing, and says so.
+impl<S> Drop for Capture<S> {
+    fn drop(&mut self) {
+        self.status.set_bound(false);
+        if thread::panicking() {
+            let interface = self.status.interface();
+            tracing::error!(interface, "the capture thread panicked: nothing is captured until a restart");
+        }
+    }
+}
+
 impl<S: Sink> Capture<S> {
     fn run(&mut self) {
         let mut due = None;
         loop {
             let (woken, readable) = self.wait(due);
             if woken && !self.obey() {
-                return;
+                return self.release();
             }
             if readable && let Pause::Broken(error) = self.read() {
                 self.close(&error);
@@ -223,7 +233,9 @@ impl<S: Sink> Capture<S> {
 
     /// Counts what arrived until now, and nothing from now on.
     fn release(&mut self) {
-        if let Err(error) = self.socket.mute() {
+        if let Some(target) = &self.target
+            && let Err(error) = self.socket.mute(target.index)
+        {
             let interface = self.status.interface();
             tracing::warn!(interface, %error, "cannot stop hearing an interface that has gone");
         }

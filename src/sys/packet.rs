@@ -11,7 +11,7 @@ use std::ptr;
 ///
 /// That of setsockopt(2).
 pub(crate) fn set_offload_header(socket: impl AsFd) -> io::Result<()> {
-    set(socket, libc::PACKET_VNET_HDR, 1)
+    set(socket, libc::PACKET_VNET_HDR, &ON)
 }
 
 /// Leaves out the frames that this host sends (`PACKET_IGNORE_OUTGOING`, Linux 4.20).
@@ -20,7 +20,23 @@ pub(crate) fn set_offload_header(socket: impl AsFd) -> io::Result<()> {
 ///
 /// That of setsockopt(2): `ENOPROTOOPT` on an older kernel.
 pub(crate) fn set_ignore_outgoing(socket: impl AsFd) -> io::Result<()> {
-    set(socket, libc::PACKET_IGNORE_OUTGOING, 1)
+    set(socket, libc::PACKET_IGNORE_OUTGOING, &ON)
+}
+
+/// Takes back what pnet asked for when it bound the socket: that the interface be promiscuous for us
+/// (`PACKET_DROP_MEMBERSHIP`).
+///
+/// # Errors
+///
+/// That of setsockopt(2): `EADDRNOTAVAIL` if it is not promiscuous for us, or has gone.
+pub(crate) fn leave_promiscuous(socket: impl AsFd, index: u32) -> io::Result<()> {
+    let request = libc::packet_mreq {
+        mr_ifindex: c_int::try_from(index).unwrap_or(0),
+        mr_type: PROMISCUOUS,
+        mr_alen: 0,
+        mr_address: [0; 8],
+    };
+    set(socket, libc::PACKET_DROP_MEMBERSHIP, &request)
 }
 
 /// Frames that the receive queue had no room for since this was last asked: the kernel resets the number
@@ -49,16 +65,22 @@ pub(crate) fn take_drops(socket: impl AsFd) -> io::Result<u32> {
     Ok(statistics.tp_drops)
 }
 
-fn set(socket: impl AsFd, option: c_int, value: c_int) -> io::Result<()> {
-    // SAFETY: the descriptor is open while it is borrowed; the pointer is to a live local, and the length is
-    // its size. The kernel reads it and keeps nothing.
+/// `PACKET_MR_PROMISC`, in the type that the request has.
+const PROMISCUOUS: libc::c_ushort = 1;
+
+/// An option that is on.
+const ON: c_int = 1;
+
+fn set<T: Copy>(socket: impl AsFd, option: c_int, value: &T) -> io::Result<()> {
+    // SAFETY: the descriptor is open while it is borrowed; the pointer is to a value that lives meanwhile, and
+    // the length is its size. The kernel reads it and keeps nothing.
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
             libc::SOL_PACKET,
             option,
-            ptr::from_ref(&value).cast(),
-            length_of(&value),
+            ptr::from_ref(value).cast(),
+            length_of(value),
         )
     };
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }

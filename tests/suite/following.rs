@@ -140,6 +140,28 @@ fn a_name_that_is_waited_for_keeps_its_counts() {
     exporter.wait_frames("mw0", 7.0);
 }
 
+/// The wish that an interface be promiscuous goes with the capture, though the socket stays.
+#[test]
+fn an_interface_that_is_no_longer_watched_is_left_as_it_was() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let exporter = Exporter::start(&ours, "-i mw0");
+    exporter.wait_up("mw0");
+    assert!(ours.run("ip -d link show mw0").contains("promiscuity 1"));
+    ours.ip_batch("link set mw0 down\nlink set mw0 name guest0\nlink set guest0 up\n");
+    wait_until("it to be let go", || ours.run("ip -d link show guest0").contains("promiscuity 0"));
+    send(&theirs, "peer0", &some(1, 5));
+    ours.ip_batch("link set guest0 down\nlink set guest0 name mw0\nlink set mw0 up\n");
+    wait_carrier(&theirs, "peer0");
+    exporter.wait_up("mw0");
+    send(&theirs, "peer0", &some(2, 3));
+    let page = exporter.wait_frames("mw0", 3.0);
+    assert_eq!(page.source("mw0", &text(source(1))).0, 0.0, "what was sent under another name");
+}
+
 #[test]
 fn a_name_that_does_not_exist_yet_is_waited_for() {
     if !root() {
@@ -247,4 +269,18 @@ fn a_port_that_is_named_counts_in_a_bridge_and_out_of_it() {
     assert_eq!(page.interface("rebinds_total", "mw0"), 0.0);
     wait_until("a word of it", || exporter.logged("interface is down") == 1);
     assert_eq!(exporter.logged("gone"), 0);
+}
+
+#[test]
+fn another_name_of_an_interface_is_told() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    ours.ip("link property add dev mw0 altname uplink");
+    let output = ours.command(BINARY).args(["-i", "uplink"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.lines().last().unwrap().contains("another name of mw0; say --interface mw0"), "{said}");
 }

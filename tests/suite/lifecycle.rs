@@ -163,3 +163,28 @@ fn an_interface_that_is_away_costs_nothing() {
     send(&theirs, "peer0", &frames());
     assert_counts(&exporter, 1);
 }
+
+/// What a container host does all day: each interface that comes finds a receive queue as large as the first.
+#[test]
+fn sockets_of_deleted_interfaces_serve_those_that_follow() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    let exporter = Exporter::start(&ours, "-i mw*");
+    for n in 1..=40 {
+        veth(&ours, "mw0", &theirs, "peer0");
+        exporter.wait_up("mw0");
+        send(&theirs, "peer0", &frames());
+        // Nothing of the interface before it is counted again.
+        exporter.wait_frames("mw0", frames().len() as f64);
+        ours.ip("link del mw0");
+        exporter.wait_gone("mw0");
+        assert_eq!(exporter.logged("msg=capturing"), n);
+    }
+    let log = exporter.log();
+    let queues: std::collections::BTreeSet<&str> =
+        log.lines().filter_map(|line| line.split("queue_bytes=").nth(1)).collect();
+    assert_eq!(queues.len(), 1, "all of one size: {queues:?}");
+    assert_eq!(exporter.logged("small receive queues"), 0, "{log}");
+}
