@@ -15,6 +15,12 @@ fn frames() -> [Vec<u8>; 3] {
     [frame(source(1), 60), frame(source(2), 100), frame(source(1), 1000)]
 }
 
+/// Waits until the log has said so often that the capture has begun.
+#[track_caller]
+fn wait_told(exporter: &Exporter<'_>, times: u32) {
+    wait_until("the log to tell of capturing", || exporter.logged("msg=capturing") >= times as usize);
+}
+
 #[track_caller]
 fn assert_counts(exporter: &Exporter<'_>, cycles: u32) {
     let cycles = f64::from(cycles);
@@ -43,6 +49,7 @@ fn fifty_times_down_and_up() {
         wait_carrier(&theirs, "peer0");
         send(&theirs, "peer0", &frames());
         exporter.wait_frames("mw0", f64::from(3 * cycle));
+        wait_told(&exporter, 1 + cycle);
     }
     assert_counts(&exporter, CYCLES);
     // The kernel goes on by itself, so nothing was bound anew, and each return was told once.
@@ -71,6 +78,7 @@ fn fifty_times_deleted_and_made_again() {
         exporter.wait_up("mw0");
         send(&theirs, "peer0", &frames());
         exporter.wait_frames("mw0", f64::from(3 * cycle));
+        wait_told(&exporter, 1 + cycle);
     }
     assert_counts(&exporter, CYCLES);
     assert_eq!(exporter.scrape().value(REBINDS), f64::from(CYCLES));
@@ -115,6 +123,7 @@ fn each_change_is_one_line_of_the_log() {
     veth(&ours, "mw0", &theirs, "peer0");
     let exporter = Exporter::start(&ours, "-i mw0");
     exporter.wait_up("mw0");
+    wait_told(&exporter, 1);
     let lines = || exporter.log().lines().filter(|line| line.contains("interface=mw0")).count();
     assert_eq!((lines(), exporter.logged("msg=capturing")), (1, 1));
 
@@ -122,13 +131,14 @@ fn each_change_is_one_line_of_the_log() {
     wait_until("a word of it", || exporter.logged("interface is gone; waiting for it") == 1);
     veth(&ours, "mw0", &theirs, "peer0");
     exporter.wait_up("mw0");
+    wait_told(&exporter, 2);
     // `ip link del` takes an interface down first: that is no line of its own.
     assert_eq!((lines(), exporter.logged("msg=capturing")), (3, 2), "{}", exporter.log());
 
     ours.ip("link set mw0 down");
     wait_until("a word of it", || exporter.logged("interface is down") == 1);
     ours.ip("link set mw0 up");
-    exporter.wait_up("mw0");
+    wait_told(&exporter, 3);
     assert_eq!((lines(), exporter.logged("msg=capturing")), (5, 3), "{}", exporter.log());
 }
 

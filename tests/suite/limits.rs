@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use crate::common::frames::{frame, send, source, text};
-use crate::common::{Exporter, Namespace, root, veth};
+use crate::common::{Exporter, Namespace, root, veth, wait_for};
 
 #[test]
 fn a_flood_of_forged_sources_is_bounded_and_counted() {
@@ -58,11 +58,11 @@ fn what_is_dropped_is_told() {
     let (ours, theirs) = (Namespace::new(), Namespace::new());
     veth(&ours, "mw0", &theirs, "peer0");
     let exporter = Exporter::start(&ours, "-i mw0");
-    exporter.wait_up("mw0");
-    let log = exporter.log();
-    let queue = log.split("queue_bytes=").nth(1).unwrap().split_whitespace().next().unwrap();
+    let queue: usize = wait_for("the log to tell the size of the queue", || {
+        exporter.log().split("queue_bytes=").nth(1)?.split_whitespace().next()?.parse().ok()
+    });
     // A frame takes at least its own length of the queue.
-    let frames = queue.parse::<usize>().unwrap() / 1514 + 1000;
+    let frames = queue / 1514 + 1000;
 
     exporter.signal(Signal::STOP);
     send(&theirs, "peer0", &vec![frame(source(1), 1514); frames]);
