@@ -144,15 +144,17 @@ fn the_direction_is_that_which_was_asked_for() {
     if !root() {
         return;
     }
-    // A namespace each: packets that one exporter's page takes must not be another's frames.
     for (direction, arrived, sent) in [("both", 3.0, 5.0), ("in", 3.0, 0.0), ("out", 0.0, 5.0)] {
         let (ours, theirs) = (Namespace::new(), Namespace::new());
         veth(&ours, "mw0", &theirs, "peer0");
         let exporter = Exporter::start(&ours, &format!("-i mw0 --capture.direction {direction}"));
         exporter.wait_up("mw0");
-        send(&theirs, "peer0", &vec![frame(source(1), 60); 3]);
-        send(&ours, "mw0", &vec![frame(source(2), 100); 5]);
-        // Frames are read in order, so once the last of each way that counts is there, so is all before it.
+        // Frames are read in order: when the last one that counts is there, so is any before it that ought not
+        // to count.
+        send(&theirs, "peer0", &vec![frame(source(1), 60); 2]);
+        send(&ours, "mw0", &vec![frame(source(2), 100); 4]);
+        send(&theirs, "peer0", &[frame(source(1), 60)]);
+        send(&ours, "mw0", &[frame(source(2), 100)]);
         let page = exporter.wait_frames("mw0", arrived + sent);
         assert_eq!(page.source("mw0", &text(source(1))), (arrived, arrived * 60.0), "{direction}");
         assert_eq!(page.source("mw0", &text(source(2))), (sent, sent * 100.0), "{direction}");
