@@ -30,8 +30,10 @@ fn run(arguments: &str) -> Output {
 }
 
 fn run_with(variables: &[(&str, &str)], arguments: &str) -> Output {
-    let mut command = Command::new(BINARY);
-    command.env_clear().envs(variables.iter().copied()).args(arguments.split_whitespace()).output().unwrap()
+    // It must end by itself; one that serves happily would not.
+    let mut command = Command::new("timeout");
+    command.env_clear().env("PATH", "/usr/bin:/bin").envs(variables.iter().copied());
+    command.args(["30", BINARY]).args(arguments.split_whitespace()).output().unwrap()
 }
 
 /// The variable of an option.
@@ -156,8 +158,9 @@ fn what_cannot_be_done_here_is_named_with_a_remedy() {
     let namespace = Namespace::new();
     let taken = namespace.inside(|| TcpListener::bind("127.0.0.1:10148").unwrap());
     let refused = |arguments: &str, parts: &[&str]| {
-        let mut command = namespace.command(BINARY);
-        let output = command.args(arguments.split_whitespace()).output().unwrap();
+        // It must end by itself; one that serves happily would not.
+        let mut command = namespace.command("timeout");
+        let output = command.args(["30", BINARY]).args(arguments.split_whitespace()).output().unwrap();
         assert_refused(&output, 1, parts);
     };
     let quiet = "--log.level error";

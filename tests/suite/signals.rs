@@ -5,31 +5,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::common::crowd::{CROWD, crowded, sources_on};
 use crate::common::exporter::PORT;
-use crate::common::frames::{frame, send, source};
 use crate::common::http::{ask, connect, read_one};
-use crate::common::{Exporter, Namespace, root, veth, wait_until};
-
-const SOURCES: u32 = 2000;
+use crate::common::{Exporter, Namespace, root, wait_until};
 
 /// What Kubernetes and systemd grant is far more; this is what a person waits without wondering.
 const SOON: Duration = Duration::from_secs(5);
-
-/// An exporter whose page does not fit into the kernel's buffers, so that who asks and does not read keeps
-/// it busy.
-fn with_a_long_page<'n>(ours: &'n Namespace, theirs: &Namespace) -> Exporter<'n> {
-    veth(ours, "mw0", theirs, "peer0");
-    ours.inside(|| {
-        std::fs::write("/proc/sys/net/ipv4/tcp_wmem", "4096 16384 65536").unwrap();
-        std::fs::write("/proc/sys/net/ipv4/tcp_rmem", "4096 16384 65536").unwrap();
-    });
-    let exporter = Exporter::start(ours, &format!("-i mw0 --sources.max {SOURCES}"));
-    exporter.wait_up("mw0");
-    let frames: Vec<Vec<u8>> = (0..SOURCES).map(|n| frame(source(n), 60)).collect();
-    send(theirs, "peer0", &frames);
-    exporter.wait_value("macwatch_interface_sources{interface=\"mw0\"}", f64::from(SOURCES));
-    exporter
-}
 
 fn each_signal(test: impl Fn(Signal, &str)) {
     test(Signal::TERM, "SIGTERM");
@@ -64,7 +46,7 @@ fn who_is_reading_a_page_gets_all_of_it() {
     }
     each_signal(|signal, _| {
         let (ours, theirs) = (Namespace::new(), Namespace::new());
-        let mut exporter = with_a_long_page(&ours, &theirs);
+        let mut exporter = crowded(&ours, &theirs, "");
         let reading = connect(&ours, PORT).unwrap();
         ask(&reading, "GET", "/metrics");
         assert_eq!(reading.peek(&mut [0; 1]).unwrap(), 1, "the answer has begun");
@@ -79,7 +61,7 @@ fn who_is_reading_a_page_gets_all_of_it() {
         wait_until("it to stop", || exporter.logged("msg=\"stopping") > 0);
         let page = read_one(&reading, "GET");
         assert_eq!(page.status, 200);
-        assert_eq!(page.text().matches("\nmacwatch_source_frames_total{").count(), SOURCES as usize);
+        assert_eq!(sources_on(&page.text()), CROWD);
         assert!(page.text().contains("\nmacwatch_scrape_duration_seconds "), "to the end");
         assert_eq!(exporter.wait().code(), Some(0));
         assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
@@ -92,7 +74,7 @@ fn who_does_not_read_does_not_keep_it() {
         return;
     }
     let (ours, theirs) = (Namespace::new(), Namespace::new());
-    let mut exporter = with_a_long_page(&ours, &theirs);
+    let mut exporter = crowded(&ours, &theirs, "");
     let stuck = connect(&ours, PORT).unwrap();
     ask(&stuck, "GET", "/metrics");
     assert_eq!(stuck.peek(&mut [0; 1]).unwrap(), 1, "the answer has begun");
@@ -114,7 +96,7 @@ fn a_second_signal_ends_it_at_once() {
         (Signal::INT, Signal::INT, 130),
     ] {
         let (ours, theirs) = (Namespace::new(), Namespace::new());
-        let mut exporter = with_a_long_page(&ours, &theirs);
+        let mut exporter = crowded(&ours, &theirs, "");
         let stuck = connect(&ours, PORT).unwrap();
         ask(&stuck, "GET", "/metrics");
         assert_eq!(stuck.peek(&mut [0; 1]).unwrap(), 1, "the answer has begun");

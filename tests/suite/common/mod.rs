@@ -2,6 +2,7 @@
 //!
 //! Nothing here sleeps for a time: it waits for a condition, with a deadline.
 
+pub(crate) mod crowd;
 pub(crate) mod exporter;
 pub(crate) mod frames;
 pub(crate) mod http;
