@@ -9,19 +9,30 @@ pub(crate) const CROWD: u32 = 2000;
 /// Starts one on `mw0` with that many sources. A client that asks and does not read keeps it busy.
 #[track_caller]
 pub(crate) fn crowded<'n>(ours: &'n Namespace, theirs: &Namespace, options: &str) -> Exporter<'n> {
+    crowd_of(CROWD, ours, theirs, options)
+}
+
+/// The same with this many sources.
+#[track_caller]
+pub(crate) fn crowd_of<'n>(
+    count: u32,
+    ours: &'n Namespace,
+    theirs: &Namespace,
+    options: &str,
+) -> Exporter<'n> {
     veth(ours, "mw0", theirs, "peer0");
     ours.inside(|| {
         for buffer in ["tcp_wmem", "tcp_rmem"] {
             std::fs::write(format!("/proc/sys/net/ipv4/{buffer}"), "4096 16384 65536").unwrap();
         }
     });
-    let exporter = Exporter::start(ours, &format!("-i mw0 --sources.max {CROWD} {options}"));
+    let exporter = Exporter::start(ours, &format!("-i mw0 --sources.max {count} {options}"));
     exporter.wait_up("mw0");
-    let frames: Vec<Vec<u8>> = (0..CROWD).map(|n| frame(source(n), 60)).collect();
+    let frames: Vec<Vec<u8>> = (0..count).map(|n| frame(source(n), 60)).collect();
     wait_until("all sources", || {
         // Again, if need be: a burst may be too much for the queues of a busy machine.
         send(theirs, "peer0", &frames);
-        exporter.scrape().interface("sources", "mw0") == f64::from(CROWD)
+        exporter.scrape().interface("sources", "mw0") == f64::from(count)
     });
     exporter
 }
