@@ -50,6 +50,7 @@
 //! | no descriptor or thread for a new interface | that interface; tried again every five seconds |
 //! | the netlink socket ends | changes are noticed late; opened again every five seconds |
 //! | an accept error | a warning, a pause |
+//! | clients do not read their answers | beyond 64 MiB of these, the connections that have been at it longest |
 //! | rendering fails | that scrape: 500 |
 //! | no `CAP_NET_RAW` | the start: exit 1, with the remedy |
 

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, Id, JoinSet};
 
 use super::guard::{Busy, Guard, Patience};
+use super::unread::Reader;
 use super::{Server, routes};
 
 /// Most connections at a time. For one more the oldest is closed that is not at work, so that silent clients
@@ -76,9 +77,11 @@ impl Connections {
         drop(stream.set_nodelay(true));
         let busy = Busy::default();
         let at_work = busy.clone();
+        let reader = Reader::default();
+        let reads = reader.clone();
         let service = service_fn(move |request| {
             at_work.set(true);
-            routes::answer(Arc::clone(&server), request)
+            routes::answer(Arc::clone(&server), request, reads.clone())
         });
         let stream = TokioIo::new(Guard::new(stream, self.patience, busy.clone()));
         let connection = http1::Builder::new()
@@ -90,9 +93,13 @@ impl Connections {
             .serve_connection(stream, service);
         let connection = self.graceful.watch(connection);
         let task = self.tasks.spawn(async move {
-            // How a client's connection ends is the client's business.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended");
+            tokio::select! {
+                biased;
+                () = reader.given_up() => {}
+                // How a client's connection ends is the client's business.
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended");
+                },
             }
         });
         self.ages.insert(task.id(), self.next);

@@ -11,6 +11,7 @@ mod render;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 use std::fmt;
 use std::future::Future;
@@ -25,6 +26,7 @@ use tokio::sync::Semaphore;
 
 use connections::Connections;
 use render::Renderer;
+use unread::Unread;
 
 /// Connections in progress finish within this time when the server stops.
 const GRACE: Duration = Duration::from_secs(3);
@@ -100,12 +102,13 @@ struct Server {
     renderer: Renderer,
     /// Places for metrics requests; none for no limit.
     places: Option<Semaphore>,
+    unread: Arc<Unread>,
 }
 
 impl Server {
     fn new(site: Site, traffic: Arc<Traffic>) -> Self {
         let places = (site.max_requests > 0).then(|| Semaphore::new(site.max_requests));
-        Self { site, traffic, renderer: Renderer::default(), places }
+        Self { site, traffic, renderer: Renderer::default(), places, unread: Arc::default() }
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 
 use super::negotiate::{self, Coding};
 use super::render::Renderer;
+use super::unread::Reader;
 use super::{Server, Site, Traffic};
 
 /// Paths that are taken, whatever the telemetry path.
@@ -22,7 +23,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const METHODS: &str = "GET, HEAD";
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<Bytes>;
 
 enum Route {
     Metrics,
@@ -42,7 +43,11 @@ fn route(site: &Site, path: &str) -> Option<Route> {
 }
 
 /// Answers one request; whatever goes wrong is an answer too.
-pub(super) async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+pub(super) async fn answer(
+    server: Arc<Server>,
+    request: Request<Incoming>,
+    reader: Reader,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let _in_flight = InFlight::begin(Arc::clone(&server.traffic));
     let answer = match route(&server.site, request.uri().path()) {
         None => text(StatusCode::NOT_FOUND, "404 page not found\n"),
@@ -58,7 +63,7 @@ pub(super) async fn answer(server: Arc<Server>, request: Request<Incoming>) -> R
         Some(Route::Ready) => text(StatusCode::SERVICE_UNAVAILABLE, "macwatch is not ready yet.\n"),
     };
     server.traffic.count(answer.status());
-    Ok(answer)
+    Ok(answer.map(|body| Full::new(server.unread.hand_out(body, reader))))
 }
 
 async fn metrics(server: &Arc<Server>, coding: Coding) -> Answer {
@@ -112,7 +117,7 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 }
 
 fn whole(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(body.into());
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer

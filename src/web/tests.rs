@@ -19,6 +19,9 @@ const SHORT: Duration = Duration::from_millis(200);
 /// Longer than any of the clients below should have to wait.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Bytes of a page; more than the kernel's buffers on both sides take.
+const LONG_PAGE: usize = 64 << 20;
+
 const PATIENT: Patience = Patience { idle: LONG, head: LONG, answer: LONG };
 
 fn site(max_requests: usize, metrics: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Site {
@@ -42,9 +45,19 @@ struct Running {
 
 impl Running {
     fn start(site: Site, most: usize, patience: Patience) -> Self {
+        Self::start_with(Server::new(site, Arc::default()), most, patience)
+    }
+
+    /// Patient, but not beyond this many bytes of answers that nobody takes.
+    fn start_unread(site: Site, most_unread: usize) -> Self {
+        let unread = Arc::new(Unread::new(most_unread));
+        Self::start_with(Server { unread, ..Server::new(site, Arc::default()) }, 9, PATIENT)
+    }
+
+    fn start_with(server: Server, most: usize, patience: Patience) -> Self {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Arc::new(Server::new(site, Arc::default()));
+        let server = Arc::new(server);
         let served = Arc::clone(&server);
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
@@ -80,6 +93,10 @@ impl Running {
 
     fn wait_in_flight(&self, requests: usize) {
         wait_until("requests in flight", || self.server.traffic.in_flight() == requests);
+    }
+
+    fn wait_unread(&self, bytes: usize) {
+        wait_until("bytes of unread answers", || self.server.unread.bytes() == bytes);
     }
 }
 
@@ -217,9 +234,7 @@ fn time_for_the_head_does_not_run_between_requests() {
 
 #[test]
 fn a_client_that_does_not_read_is_cut_off() {
-    // More than the kernel's buffers on both sides take.
-    let page = || vec![b'x'; 64 << 20];
-    let server = Running::start(site(0, page), 9, Patience { answer: SHORT, ..PATIENT });
+    let server = Running::start(site(0, || vec![b'x'; LONG_PAGE]), 9, Patience { answer: SHORT, ..PATIENT });
     let mut client = server.connect();
     server.wait_open(1);
     ask(&mut client, "/metrics");
@@ -230,7 +245,7 @@ fn a_client_that_does_not_read_is_cut_off() {
     while let Ok(bytes @ 1..) = client.read(&mut buffer) {
         read += bytes;
     }
-    assert!(read < 64 << 20, "{read}");
+    assert!(read < LONG_PAGE, "{read}");
 }
 
 #[test]
@@ -336,4 +351,69 @@ fn a_page_that_cannot_be_made_is_a_500_and_no_more() {
     assert_eq!(answer(&mut client).0, "http/1.1 500 internal server error");
     assert_open(&mut client);
     assert_eq!(server.server.traffic.responses().find(|(code, _)| *code == 500), Some((500, 1)));
+}
+
+/// A client that has asked for the page, and begun to read the answer.
+fn slow_reader(server: &Running) -> TcpStream {
+    let mut client = server.connect();
+    ask(&mut client, "/metrics");
+    assert_eq!(client.peek(&mut [0]).unwrap(), 1);
+    client
+}
+
+#[test]
+fn the_oldest_slow_reader_makes_room() {
+    let page = || vec![b'x'; LONG_PAGE];
+    let server = Running::start_unread(site(0, page), 2 * LONG_PAGE);
+    let [mut first, mut second, mut third] = [(); 3].map(|()| slow_reader(&server));
+    // The first is not waited for, and what is left of its answer is not kept.
+    server.wait_open(2);
+    assert_eq!(server.server.unread.bytes(), 2 * LONG_PAGE);
+    let mut read = 0;
+    let mut buffer = vec![0; 1 << 20];
+    while let Ok(bytes @ 1..) = first.read(&mut buffer) {
+        read += bytes;
+    }
+    assert!(read < LONG_PAGE, "{read}");
+    // Late, but whole; and then it is like any other client.
+    assert_eq!(answer(&mut third).1.len(), LONG_PAGE);
+    server.wait_unread(LONG_PAGE);
+    assert_open(&mut third);
+    assert_eq!(answer(&mut second).1.len(), LONG_PAGE);
+    server.wait_unread(0);
+}
+
+#[test]
+fn a_slow_reader_that_goes_away_makes_room_too() {
+    let server = Running::start_unread(site(0, || vec![b'x'; LONG_PAGE]), 2 * LONG_PAGE);
+    let mut first = slow_reader(&server);
+    let gone = slow_reader(&server);
+    server.wait_unread(2 * LONG_PAGE);
+    drop(gone);
+    server.wait_unread(LONG_PAGE);
+    slow_reader(&server);
+    assert_eq!(answer(&mut first).1.len(), LONG_PAGE);
+    server.wait_unread(0);
+}
+
+#[test]
+fn slow_readers_of_one_page_take_the_room_of_one() {
+    let (release, page) = held();
+    let page = move || [page(), vec![b'x'; LONG_PAGE - 4]].concat();
+    let server = Running::start_unread(site(0, page), 2 * LONG_PAGE);
+    let mut clients: Vec<TcpStream> = (0..6).map(|_| server.connect()).collect();
+    ask(&mut clients[0], "/metrics");
+    server.wait_in_flight(1);
+    for client in &mut clients[1..] {
+        ask(client, "/metrics");
+    }
+    server.wait_in_flight(6);
+    release.send(()).unwrap();
+    release.send(()).unwrap();
+    server.wait_in_flight(0);
+    assert_eq!(server.server.unread.bytes(), 2 * LONG_PAGE);
+    for client in &mut clients {
+        assert_eq!(answer(client).1.len(), LONG_PAGE);
+    }
+    server.wait_unread(0);
 }
