@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::common::crowd::{CROWD, crowd_of, crowded, sources_on};
 use crate::common::exporter::{BINARY, PORT};
-use crate::common::http::{ask, connect, read_one};
+use crate::common::http::{ask, connect, read_one, read_rest};
 use crate::common::{Exporter, Namespace, root, wait_until};
 
 /// Far more than a page takes, far less than any limit on clients.
@@ -17,6 +17,9 @@ const PROMPT: Duration = Duration::from_secs(4);
 
 /// Sources that make the page 400 kB long: a hundred pages are fewer bytes than may wait for their readers.
 const FEW: u32 = 1024;
+
+/// Sources that make the page 6 MB long; the limit in all, unless said otherwise.
+const MOST: u32 = 16_384;
 
 /// A client that has asked for the page, and does not read on once the answer has begun: it does not fit into
 /// the kernel's buffers.
@@ -81,6 +84,34 @@ fn a_hundred_slow_readers_delay_nobody() {
         assert_eq!(sources_on(&page.text()), FEW);
         assert!(page.text().contains("\nmacwatch_scrape_duration_seconds "), "to the end");
     }
+}
+
+/// Each keeps a page of its own, whose length is up to strangers on the wire.
+#[test]
+fn answers_that_nobody_reads_do_not_fill_the_memory() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    let exporter = crowd_of(MOST, &ours, &theirs, "");
+    let resident = || exporter.scrape().value("process_resident_memory_bytes");
+    let (before, mut most) = (resident(), 0.0_f64);
+    let mut slow: Vec<TcpStream> = Vec::new();
+    for n in 1..=200 {
+        slow.push(slow_reader(&ours));
+        if n % 20 == 0 {
+            assert_served(&exporter);
+            most = most.max(resident());
+        }
+    }
+    // 64 MiB of answers, and what making and freeing them takes; all of them would be 1.2 GB.
+    let grown = most - before;
+    assert!(grown < f64::from(160 << 20), "{grown} bytes more of memory");
+    let warning = "level=WARN msg=\"clients do not read their answers";
+    assert_eq!(exporter.logged(warning), 1, "{}", exporter.log());
+    // The newest gets all of it, the oldest only what was under way.
+    assert!(read_one(&slow[199], "GET").text().contains("macwatch_scrape_duration_seconds "));
+    assert!(read_rest(&mut slow[0]).len() < 1 << 20);
 }
 
 #[test]
