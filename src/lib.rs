@@ -64,6 +64,7 @@ pub mod exporter;
 pub mod exposition;
 pub mod frame;
 pub mod interface;
+pub mod inventory;
 pub mod log;
 pub mod mac;
 pub mod privileges;

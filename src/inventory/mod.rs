@@ -1,0 +1,196 @@
+//! The inventory: the addresses that somebody vouches for, and what they call them.
+//!
+//! A text file that a person keeps in git, in the syntax of ethers(5) with a little more:
+//!
+//! ```text
+//! 02:42:ac:11:00:02   printer on the second floor   # bought 2024
+//! 0242.ac11.0003      switch                        # Cisco's dots, dashes and either case are fine
+//! b8:27:eb:*          raspberry                     # a prefix by whole bytes
+//! 52:54:00:00:00:00/24 guest                        # a prefix by bits
+//! ```
+//! The longest match names a source. Several files merge.
+
+mod parse;
+mod read;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::mac::Mac;
+
+pub use parse::parse_mac;
+
+/// Bits of a whole address.
+const BITS: u8 = 48;
+
+/// Most entries that are listed in full when something is wrong: a binary file would fill the log.
+const MOST_FAULTS: usize = 50;
+
+/// What the inventory says of one address or prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The address; with a prefix, its first bits, the rest zero.
+    pub mac: Mac,
+    /// How many bits must agree: 48 for one address.
+    pub bits: u8,
+    /// What it is called.
+    pub name: Arc<str>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// A line of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: Arc<Path>,
+    /// Its line, from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}
+
+/// Something that is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Where: line 0 is the file as a whole.
+    pub place: Place,
+    /// What, and what to do.
+    pub what: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place.line {
+            0 => write!(f, "{}: {}", self.place.file.display(), self.what),
+            _ => write!(f, "{}: {}", self.place, self.what),
+        }
+    }
+}
+
+/// All entries of all files.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    /// By length, longest first; each by the bits that must agree.
+    tables: Vec<(u8, HashMap<u64, Entry, ahash::RandomState>)>,
+}
+
+impl Inventory {
+    /// Reads files that merge into one inventory.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong, with file and line; the list is cut after some.
+    pub fn load(files: &[PathBuf]) -> Result<Self, Vec<Fault>> {
+        let mut inventory = Self::default();
+        let mut faults = Vec::new();
+        for path in files {
+            let file: Arc<Path> = path.as_path().into();
+            match read::read(path) {
+                Ok(text) => inventory.add(&file, &text, &mut faults),
+                Err(what) => faults.push(Fault { place: Place { file, line: 0 }, what }),
+            }
+        }
+        if faults.is_empty() { Ok(inventory) } else { Err(faults) }
+    }
+
+    /// Adds the entries of one file's text.
+    fn add(&mut self, file: &Arc<Path>, text: &[u8], faults: &mut Vec<Fault>) {
+        let mut untold = 0usize;
+        for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
+            let place = Place { file: Arc::clone(file), line: index + 1 };
+            let fault = match parse::line(line) {
+                Ok(None) => continue,
+                Ok(Some((mac, bits, name))) => {
+                    match self.insert(Entry { mac, bits, name: name.into(), place: place.clone() }) {
+                        Ok(()) => continue,
+                        Err(what) => what,
+                    }
+                }
+                Err(what) => what,
+            };
+            if faults.len() < MOST_FAULTS {
+                faults.push(Fault { place, what: fault });
+            } else {
+                untold += 1;
+            }
+        }
+        if untold > 0 {
+            let place = Place { file: Arc::clone(file), line: 0 };
+            faults.push(Fault { place, what: format!("{untold} more faults like these") });
+        }
+    }
+
+    /// Adds an entry; the same one twice is fine, also in two files.
+    fn insert(&mut self, entry: Entry) -> Result<(), String> {
+        let at = match self.tables.binary_search_by(|(bits, _)| entry.bits.cmp(bits)) {
+            Ok(at) => at,
+            Err(at) => {
+                self.tables.insert(at, (entry.bits, HashMap::default()));
+                at
+            }
+        };
+        let table = &mut self.tables[at].1;
+        match table.get(&entry.mac.number()) {
+            Some(other) if other.name != entry.name => Err(format!(
+                "{} is called \"{}\" here and \"{}\" at {}; keep one of the two",
+                written(entry.mac, entry.bits),
+                entry.name,
+                other.name,
+                other.place
+            )),
+            Some(_) => Ok(()),
+            None => {
+                table.insert(entry.mac.number(), entry);
+                Ok(())
+            }
+        }
+    }
+
+    /// What the inventory says of an address: the longest entry that fits.
+    pub fn find(&self, mac: Mac) -> Option<&Entry> {
+        self.tables.iter().find_map(|(bits, table)| table.get(&mask(mac.number(), *bits)))
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.tables.iter().map(|(_, table)| table.len()).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+
+    /// The whole addresses, in no order.
+    pub fn exact(&self) -> impl Iterator<Item = Mac> {
+        let exact = self.tables.first().filter(|(bits, _)| *bits == BITS);
+        exact.into_iter().flat_map(|(_, table)| table.values().map(|entry| entry.mac))
+    }
+}
+
+impl Entry {
+    /// Whether it is one address, not a prefix.
+    pub fn is_exact(&self) -> bool {
+        self.bits == BITS
+    }
+}
+
+/// The first bits of an address, the rest zero.
+fn mask(number: u64, bits: u8) -> u64 {
+    number & (u64::MAX << (BITS - bits)) & ((1 << BITS) - 1)
+}
+
+/// An address or prefix as a person would write it.
+fn written(mac: Mac, bits: u8) -> String {
+    if bits == BITS { mac.to_string() } else { format!("{mac}/{bits}") }
+}
+
+#[cfg(test)]
+mod tests;

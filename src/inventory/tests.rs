@@ -1,0 +1,144 @@
+use std::io::Write as _;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn load(text: &[u8]) -> Result<Inventory, Vec<String>> {
+    let mut inventory = Inventory::default();
+    let mut faults = Vec::new();
+    inventory.add(&Path::new("ethers").into(), text, &mut faults);
+    if faults.is_empty() { Ok(inventory) } else { Err(faults.iter().map(ToString::to_string).collect()) }
+}
+
+fn mac(text: &str) -> Mac {
+    parse_mac(text).unwrap()
+}
+
+fn name<'a>(inventory: &'a Inventory, address: &str) -> Option<&'a str> {
+    inventory.find(mac(address)).map(|entry| &*entry.name)
+}
+
+#[test]
+fn every_usual_notation_is_the_same_address() {
+    let expected = Mac::new([2, 0x42, 0xac, 0x11, 0, 2]);
+    for text in
+        ["02:42:ac:11:00:02", "2:42:AC:11:0:2", "02-42-ac-11-00-02", "0242.ac11.0002", "0242.AC11.0002"]
+    {
+        assert_eq!(parse_mac(text), Ok(expected), "{text}");
+    }
+}
+
+#[test]
+fn names_hold_spaces_and_comments_are_not_names() {
+    let text = "# all of ours\n\n02:00:00:00:00:01 the printer, 2nd floor # old\r\n\
+                02:00:00:00:00:02\tweb#1\n   02:00:00:00:00:03   Küche  \n# 02:00:00:00:00:04 not yet";
+    let inventory = load(text.as_bytes()).unwrap();
+    assert_eq!(inventory.len(), 3);
+    assert_eq!(name(&inventory, "02:00:00:00:00:01"), Some("the printer, 2nd floor"));
+    assert_eq!(name(&inventory, "02:00:00:00:00:02"), Some("web#1"));
+    assert_eq!(name(&inventory, "02:00:00:00:00:03"), Some("Küche"));
+    assert_eq!(inventory.find(mac("02:00:00:00:00:03")).unwrap().place.line, 5);
+}
+
+#[test]
+fn the_longest_match_wins() {
+    let text =
+        "02:42:* container\n02:42:ac:11:00:00/32 bridge\n02:42:ac:11:00:02 web\n52:54:00:00:00:00/24 guest\n";
+    let inventory = load(text.as_bytes()).unwrap();
+    assert_eq!(name(&inventory, "02:42:00:00:00:01"), Some("container"));
+    assert_eq!(name(&inventory, "02:42:ac:11:00:03"), Some("bridge"));
+    assert_eq!(name(&inventory, "02:42:ac:11:00:02"), Some("web"));
+    assert_eq!(name(&inventory, "52:54:00:12:34:56"), Some("guest"));
+    assert_eq!(name(&inventory, "52:54:01:12:34:56"), None);
+    assert_eq!(inventory.exact().collect::<Vec<_>>(), [mac("02:42:ac:11:00:02")]);
+}
+
+#[test]
+fn all_faults_are_told_with_their_lines() {
+    let text = b"02:00:00:00:00 five\n02:00:00:00:00:01:02 seven\n02:00:00:00:00:01\n\
+        02:00:00:00:00:02 one\n02:00:00:00:00:02 two\n\xff\xfe\nprinter 02:00:00:00:00:03\n02:4* x\n* x\n\
+        52:54:00:00:00:01/24 x\n52:54:00:00:00:00/49 x\n02:00:00:00:00:05 a\x07b\n0242.ac11 x";
+    let faults = load(text).unwrap_err();
+    for (fault, part) in faults.iter().zip([
+        "ethers:1: 02:00:00:00:00 has 5 bytes",
+        "ethers:2: 02:00:00:00:00:01:02 has 7 bytes",
+        "ethers:3: 02:00:00:00:00:01 has no name",
+        "ethers:5: 02:00:00:00:00:02 is called \"two\" here and \"one\" at ethers:4",
+        "ethers:6: this line is not UTF-8",
+        "ethers:7: \"printer\" is not a MAC address",
+        "ethers:8: 02:4*: the star stands after whole bytes",
+        "ethers:9: *: the star",
+        "ethers:10: 52:54:00:00:00:01/24 has bits set behind the first 24; write 52:54:00:00:00:00/24",
+        "ethers:11: /49",
+        "ethers:12: the name holds a control",
+        "ethers:13: \"0242.ac11\" is not",
+    ]) {
+        assert!(fault.starts_with(part), "{fault}\n{part}");
+    }
+    assert_eq!(faults.len(), 12);
+}
+
+#[test]
+fn the_same_entry_twice_is_fine() {
+    assert_eq!(load(b"02:00:00:00:00:01 x\n02-00-00-00-00-01 x\n").unwrap().len(), 1);
+}
+
+#[test]
+fn a_binary_file_is_not_listed_in_full() {
+    let faults = load(&b"\xff\n".repeat(10_000)).unwrap_err();
+    assert_eq!(faults.len(), MOST_FAULTS + 1);
+    assert!(faults.last().unwrap().contains("9950 more"), "{:?}", faults.last());
+}
+
+#[test]
+fn what_cannot_be_read_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let fifo = path("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+    let large = std::fs::File::create(path("large")).unwrap();
+    large.set_len(1 << 30).unwrap();
+    std::fs::File::create(path("fine")).unwrap().write_all(b"02:00:00:00:00:01 x\n").unwrap();
+    let files = [path("none"), folder.path().to_owned(), fifo, path("large"), path("fine")];
+    let faults: Vec<String> = Inventory::load(&files).unwrap_err().iter().map(ToString::to_string).collect();
+    for (fault, part) in
+        faults.iter().zip(["no such file", "not a regular file", "not a regular file", "larger than 64 MiB"])
+    {
+        assert!(fault.contains(part), "{fault}");
+    }
+    assert_eq!(faults.len(), 4);
+    assert_eq!(Inventory::load(&files[4..]).unwrap().len(), 1);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_fine(text in proptest::collection::vec(any::<u8>(), 0..300)) {
+        drop(load(&text));
+    }
+
+    /// A plain search over all entries is the oracle.
+    #[test]
+    fn finds_the_longest(entries in proptest::collection::btree_map((0u64..64, 1u8..=48), "[a-z]{1,5}", 1..20), sought in 0u64..64) {
+        let place = |n: u64| n << 42 | n << 20 | n;
+        let mut inventory = Inventory::default();
+        let mut all = Vec::new();
+        for ((n, bits), name) in &entries {
+            let number = mask(place(*n), *bits);
+            let [_, _, octets @ ..] = number.to_be_bytes();
+            let entry = Entry {
+                mac: Mac::new(octets),
+                bits: *bits,
+                name: name.as_str().into(),
+                place: Place { file: Path::new("x").into(), line: 1 },
+            };
+            if inventory.insert(entry.clone()).is_ok() {
+                all.push(entry);
+            }
+        }
+        let [_, _, octets @ ..] = place(sought).to_be_bytes();
+        let sought = Mac::new(octets);
+        let best = all.iter().filter(|entry| mask(sought.number(), entry.bits) == entry.mac.number()).map(|entry| entry.bits).max();
+        prop_assert_eq!(inventory.find(sought).map(|entry| entry.bits), best);
+    }
+}
