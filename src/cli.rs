@@ -1,5 +1,7 @@
 //! The command line, as typed. [`crate::config`] makes valid values of it.
 
+use std::path::PathBuf;
+
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
@@ -63,6 +65,9 @@ pub struct ServeArgs {
     /// How much to remember.
     #[command(flatten)]
     pub sources: SourcesArgs,
+    /// Who is known.
+    #[command(flatten)]
+    pub inventory: InventoryArgs,
     /// The server.
     #[command(flatten)]
     pub web: WebArgs,
@@ -193,6 +198,21 @@ pub struct SourcesArgs {
     pub idle_timeout: String,
 }
 
+/// Who is known.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Inventory")]
+pub struct InventoryArgs {
+    /// File that lists the known MAC addresses and their names, in the manner of /etc/ethers; repeatable.
+    /// Changes are picked up; without one, nobody is known or unknown
+    #[arg(
+        long = "inventory.file",
+        value_name = "FILE",
+        env = "MACWATCH_INVENTORY_FILE",
+        value_delimiter = ','
+    )]
+    pub files: Vec<PathBuf>,
+}
+
 /// The server.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Web")]
@@ -221,6 +241,13 @@ pub struct WebArgs {
         env = "MACWATCH_WEB_MAX_REQUESTS",
         default_value = "40", value_parser = whole)]
     pub max_requests: u32,
+    /// Allow reloading by POST to /-/reload, for anyone who may reach the port
+    #[arg(
+        long = "web.enable-lifecycle",
+        env = "MACWATCH_WEB_ENABLE_LIFECYCLE",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub enable_lifecycle: bool,
 }
 
 /// The log.

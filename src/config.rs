@@ -1,10 +1,13 @@
 //! From what was typed to what is valid. The only reader of what [`crate::cli`] holds, and the only validation.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::capture::{Direction, Settings};
-use crate::cli::{self, CaptureArgs, InterfaceArgs, LogArgs, ServeArgs, SourcesArgs, WatchArgs, WebArgs};
+use crate::cli::{
+    self, CaptureArgs, InterfaceArgs, InventoryArgs, LogArgs, ServeArgs, SourcesArgs, WatchArgs, WebArgs,
+};
 use crate::exporter;
 use crate::interface::select::{NamePattern, Selection};
 use crate::log;
@@ -38,6 +41,8 @@ pub struct Serve {
     pub exporter: exporter::Config,
     /// Which frames count.
     pub direction: Direction,
+    /// Files of the inventory; none for no inventory.
+    pub inventory: Vec<PathBuf>,
     /// Where to serve.
     pub listen: Vec<ListenAddress>,
 }
@@ -51,7 +56,14 @@ impl TryFrom<&ServeArgs> for Serve {
         let (listen, telemetry_path) = web(&args.web)?;
         let max_requests = args.web.max_requests as usize;
         Ok(Self {
-            exporter: exporter::Config { capture, limits, telemetry_path, max_requests },
+            exporter: exporter::Config {
+                capture,
+                limits,
+                telemetry_path,
+                max_requests,
+                lifecycle: args.web.enable_lifecycle,
+            },
+            inventory: inventory(&args.inventory),
             direction: direction(&args.capture),
             listen,
         })
@@ -127,6 +139,11 @@ fn patterns(option: &'static str, texts: &[String]) -> Result<Vec<NamePattern>, 
         .filter(|text| !text.is_empty())
         .map(|text| NamePattern::new(text).map_err(invalid(option, text)))
         .collect()
+}
+
+/// An empty item is none, as with patterns.
+fn inventory(args: &InventoryArgs) -> Vec<PathBuf> {
+    args.files.iter().filter(|file| !file.as_os_str().is_empty()).cloned().collect()
 }
 
 fn settings(interfaces: &InterfaceArgs, capture: &CaptureArgs) -> Result<Settings, Invalid> {

@@ -22,6 +22,8 @@
 //! | [`exposition`] | the text format | nothing of ours |
 //! | [`sources`] | who sent how much: the hot path and the books | the above; the `prometheus` crate |
 //! | [`interface`] | which interfaces exist (netlink), which are watched and why | `mac` |
+//! | [`inventory`] | the list that a person keeps: reads it, finds in it, notices changes | `mac` |
+//! | [`known`] | who is known: the inventory's and our own | `inventory`, `mac`, `sources` |
 //! | [`capture`] | opens, reads, binds again; where frames go is its caller's choice | `mac`, `frame`, `clock`, `interface`, `sys` |
 //! | [`web`] | the HTTP server; does not know what it serves | nothing of ours |
 //! | [`exporter`] | the main job, put together: the page, the landing page | all of the above |
@@ -65,6 +67,7 @@ pub mod exposition;
 pub mod frame;
 pub mod interface;
 pub mod inventory;
+pub mod known;
 pub mod log;
 pub mod mac;
 pub mod privileges;

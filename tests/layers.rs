@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module and the others that it may name. Nothing else is allowed, and each must be listed.
-const KNOWS: [(&str, &[&str]); 15] = [
+const KNOWS: [(&str, &[&str]); 17] = [
     ("build", &[]),
     ("mac", &[]),
     ("clock", &[]),
@@ -18,9 +18,26 @@ const KNOWS: [(&str, &[&str]); 15] = [
     ("exposition", &[]),
     ("sources", &["mac", "clock", "frame", "exposition"]),
     ("interface", &["mac"]),
+    ("inventory", &["mac"]),
+    ("known", &["mac", "inventory", "sources"]),
     ("capture", &["mac", "clock", "frame", "interface", "sys"]),
     ("web", &[]),
-    ("exporter", &["build", "mac", "clock", "frame", "exposition", "sources", "interface", "capture", "web"]),
+    (
+        "exporter",
+        &[
+            "build",
+            "mac",
+            "clock",
+            "frame",
+            "exposition",
+            "sources",
+            "interface",
+            "capture",
+            "web",
+            "inventory",
+            "known",
+        ],
+    ),
     ("log", &[]),
     ("privileges", &[]),
     ("sys", &[]),
@@ -42,6 +59,8 @@ const COMMANDS: (&str, &[&str]) = (
         "capture",
         "web",
         "exporter",
+        "inventory",
+        "known",
         "log",
         "privileges",
         "cli",

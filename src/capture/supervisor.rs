@@ -28,6 +28,9 @@ pub trait Destination: 'static {
 
     /// A sink for this interface. The one before it of the same name has been dropped.
     fn open(&self, interface: &str) -> Self::Sink;
+
+    /// The interfaces that exist, whenever they have been listed, before anything is captured on new ones.
+    fn listed(&self, _interfaces: &[Interface]) {}
 }
 
 /// What to capture.
@@ -125,6 +128,7 @@ impl<D: Destination> Supervisor<D> {
     pub fn reconcile(&mut self, listing: &Listing) {
         self.unsettled = false;
         let Listing { interfaces, deleted } = listing;
+        self.destination.listed(interfaces);
         let wanted = self.wanted(listing);
         self.rename(&wanted, deleted);
         let gone: Vec<String> =

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -10,7 +11,8 @@ use super::{Failure, cannot, drop_privileges, prepare};
 use crate::build;
 use crate::cli::ServeArgs;
 use crate::config::Serve;
-use crate::exporter;
+use crate::exporter::{self, Opened, reload::Reloader};
+use crate::known::Known;
 use crate::log;
 use crate::web::listen::ListenAddress;
 
@@ -24,7 +26,14 @@ pub(super) async fn run(args: &ServeArgs) -> Result<(), Failure> {
     let (follower, sockets) = prepare(&config.exporter.capture.selection, config.direction).await?;
     let listeners = config.listen.iter().map(listen).collect::<Result<_, _>>()?;
     drop_privileges()?;
-    exporter::run(config.exporter, sockets, follower, listeners, shutdown.asked())
+    // After that, so that a reload cannot fail where the start did not.
+    let known = Arc::<Known>::default();
+    let reloader = Reloader::start(config.inventory, Arc::clone(&known)).map_err(|faults| {
+        let lines: Vec<String> = faults.iter().map(|fault| format!("inventory: {fault}")).collect();
+        Failure::Cannot(lines.join("\nmacwatch: "))
+    })?;
+    let opened = Opened { sockets, follower, listeners };
+    exporter::run(config.exporter, opened, known, Arc::new(reloader), shutdown.asked())
         .await
         .map_err(cannot("serve"))
 }

@@ -143,12 +143,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::sources::Limits;
+    use crate::sources::{Limits, Nobody};
 
     fn landing(telemetry_path: &str) -> Landing {
         let limits = Limits { per_interface: 1, total: 1, idle_timeout: Duration::MAX };
         Landing {
-            sources: Sources::new(limits).unwrap(),
+            sources: Sources::new(limits, Arc::new(Nobody)).unwrap(),
             board: Arc::default(),
             telemetry_path: telemetry_path.to_owned(),
             port: 10148,

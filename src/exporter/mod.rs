@@ -3,6 +3,7 @@
 pub mod landing;
 pub mod page;
 pub mod process;
+pub mod reload;
 
 use std::future::Future;
 use std::io;
@@ -16,13 +17,17 @@ use crate::clock::Moment;
 use crate::exposition;
 use crate::frame;
 use crate::frame::wire::Wire;
+use crate::interface::Interface;
 use crate::interface::follow::Follower;
+use crate::known::Known;
 use crate::sources::{Limits, Snapshot, Sources, Table};
 use crate::web::{self, Site, Traffic};
 
 use landing::Landing;
 use page::Metrics;
 use process::Process;
+use reload::Reloader;
+use tokio::sync::mpsc;
 
 /// What the exporter needs to know.
 #[derive(Clone, Debug)]
@@ -35,11 +40,25 @@ pub struct Config {
     pub telemetry_path: String,
     /// Most metrics requests at a time; 0 for no limit.
     pub max_requests: usize,
+    /// Whether a request may ask for a reload.
+    pub lifecycle: bool,
+}
+
+/// What was opened before the privileges to do so were given up.
+#[derive(Debug)]
+pub struct Opened {
+    /// Sockets to capture with.
+    pub sockets: SocketPool,
+    /// The interfaces.
+    pub follower: Follower,
+    /// Sockets to serve on.
+    pub listeners: Vec<TcpListener>,
 }
 
 /// Frames become counts.
 struct Counting {
     sources: Arc<Sources>,
+    known: Arc<Known>,
 }
 
 impl Destination for Counting {
@@ -47,6 +66,10 @@ impl Destination for Counting {
 
     fn open(&self, interface: &str) -> Counter {
         Counter { table: self.sources.open(interface) }
+    }
+
+    fn listed(&self, interfaces: &[Interface]) {
+        self.known.set_own(interfaces.iter().filter_map(|interface| interface.mac));
     }
 }
 
@@ -73,13 +96,15 @@ impl Sink for Counter {
 /// Only at the start: if the counters or the listeners cannot be set up.
 pub async fn run(
     config: Config,
-    sockets: SocketPool,
-    mut follower: Follower,
-    listeners: Vec<TcpListener>,
+    opened: Opened,
+    known: Arc<Known>,
+    reloader: Arc<Reloader>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let sources = Sources::new(config.limits).map_err(io::Error::other)?;
-    let mut supervisor = Supervisor::new(config.capture, Counting { sources: Arc::clone(&sources) }, sockets);
+    let Opened { sockets, mut follower, listeners } = opened;
+    let sources = Sources::new(config.limits, Arc::<Known>::clone(&known)).map_err(io::Error::other)?;
+    let counting = Counting { sources: Arc::clone(&sources), known: Arc::clone(&known) };
+    let mut supervisor = Supervisor::new(config.capture, counting, sockets);
     let board = supervisor.board();
     let listing = follower.list().await?;
     supervisor.reconcile(&listing);
@@ -87,6 +112,8 @@ pub async fn run(
     let traffic = Arc::<Traffic>::default();
     let metrics = Metrics {
         sources: Arc::clone(&sources),
+        known,
+        reloader: Arc::clone(&reloader),
         board: Arc::clone(&board),
         traffic: Arc::clone(&traffic),
         process: Process::new(),
@@ -101,6 +128,8 @@ pub async fn run(
     };
     let stopping = Arc::new(AtomicBool::new(false));
     let ready = readiness(&board, &stopping);
+    let (ask, requests) = mpsc::channel(1);
+    let hangups = reload::hangups()?;
     let site = Site {
         telemetry_path: config.telemetry_path,
         max_requests: config.max_requests,
@@ -108,6 +137,7 @@ pub async fn run(
         metrics_type: exposition::CONTENT_TYPE,
         landing: Box::new(move || landing.render()),
         ready: Box::new(ready),
+        reload: config.lifecycle.then_some(ask.clone()),
     };
     let shutdown = async {
         shutdown.await;
@@ -116,6 +146,7 @@ pub async fn run(
     tokio::select! {
         served = web::serve(listeners, site, traffic, shutdown) => served?,
         () = supervisor.follow(follower) => {}
+        () = reloader.follow(requests, hangups) => {}
     }
     let books = sources.snapshot();
     drop(supervisor);

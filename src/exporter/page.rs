@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::process::Process;
+use super::reload::Reloader;
 use crate::build;
 use crate::capture::{Board, Status};
 use crate::exposition::{Family, Kind, Page, Value, labels};
+use crate::known::{Known, is_known};
 use crate::sources::{self, Snapshot, SourceSample, Sources};
 use crate::web::Traffic;
 
@@ -21,6 +23,10 @@ const BYTES_PER_SOURCE: usize = 480;
 pub struct Metrics {
     /// The sources.
     pub sources: Arc<Sources>,
+    /// Who is known.
+    pub known: Arc<Known>,
+    /// How the inventory was read.
+    pub reloader: Arc<Reloader>,
     /// The captures.
     pub board: Arc<Board>,
     /// The server's own counters.
@@ -38,6 +44,7 @@ impl Metrics {
         let rows: usize = books.iter().map(|books| books.sources.len()).sum();
         let mut page = Page::with_capacity(16_384 + rows * BYTES_PER_SOURCE);
         write_sources(&mut page, &books);
+        self.write_known(&mut page, &books);
         write_captures(&mut page, &captures);
         write_books(&mut page, &books, self.sources.limits().most_per_interface());
         write_build(&mut page);
@@ -45,6 +52,42 @@ impl Metrics {
         self.process.write(&mut page);
         page.family(SCRAPE_DURATION).add("", begun.elapsed().as_secs_f64());
         page.into_bytes()
+    }
+
+    /// Only with an inventory: without one nobody is known or unknown.
+    fn write_known(&self, page: &mut Page, books: &[Snapshot]) {
+        let (Some(inventory), Some(outcome)) = (self.known.inventory(), self.reloader.outcome()) else {
+            return;
+        };
+        let mut series = page.family(gauge(
+            "macwatch_source_known",
+            "Whether this MAC address is known: 1 if the inventory lists it or it is this host's own, else 0.",
+        ));
+        let mut unknown = vec![0u64; books.len()];
+        for (books, unknown) in books.iter().zip(&mut unknown) {
+            for source in &books.sources {
+                let known = is_known(&inventory, &source.row);
+                *unknown += u64::from(!known);
+                series.add(source.row.labels(), known);
+            }
+        }
+        let mut series = page
+            .family(gauge("macwatch_interface_unknown_sources", "Sources tracked now that are not known."));
+        for (books, unknown) in books.iter().zip(unknown) {
+            series.add(&labels(&[(INTERFACE, &books.interface)]), unknown);
+        }
+        page.family(gauge("macwatch_inventory_entries", "Entries of the inventory, prefixes included."))
+            .add("", inventory.len());
+        page.family(gauge(
+            "macwatch_inventory_last_reload_successful",
+            "Whether the inventory could be read when it was last tried; if not, the last good one is used.",
+        ))
+        .add("", outcome.successful());
+        page.family(gauge(
+            "macwatch_inventory_last_reload_success_timestamp_seconds",
+            "Unix time when the inventory in use was read.",
+        ))
+        .add("", Value::Milliseconds(outcome.success_unix_ms()));
     }
 
     fn write_server(&self, page: &mut Page) {

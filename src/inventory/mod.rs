@@ -10,6 +10,7 @@
 //! ```
 //! The longest match names a source. Several files merge.
 
+pub mod follow;
 mod parse;
 mod read;
 

@@ -9,18 +9,21 @@
 //!   books balance: frames = live sources + expired + untracked + runts.
 
 mod ledger;
+mod room;
 mod row;
 mod table;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
 use prometheus::{IntCounterVec, Opts};
 
+use room::Room;
+
 pub use ledger::{Ledger, Snapshot, SourceSample};
+pub use room::{MOST_RESERVED, Nobody, Roster, Standing};
 pub use row::Row;
 pub use table::Table;
 
@@ -39,9 +42,9 @@ pub const LABELS: [&str; 2] = ["interface", "source_mac"];
 /// How many sources are remembered, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most sources of one interface.
+    /// Most sources of one interface, those with reserved room aside.
     pub per_interface: usize,
-    /// Most sources of all interfaces together.
+    /// Most sources of all interfaces together, those with reserved room aside.
     pub total: usize,
     /// A source silent for longer is forgotten.
     pub idle_timeout: Duration,
@@ -60,24 +63,25 @@ pub struct Sources {
     frames: IntCounterVec,
     bytes: IntCounterVec,
     limits: Limits,
-    /// Sources held now, on all interfaces.
-    held: AtomicUsize,
+    room: Room,
+    roster: Arc<dyn Roster>,
     ledgers: RwLock<BTreeMap<Arc<str>, Arc<Ledger>>>,
 }
 
 impl Sources {
-    /// No sources yet.
+    /// No sources yet. The roster says who will have reserved room.
     ///
     /// # Errors
     ///
     /// Only if the crate refuses the names of the vectors, which a test rules out.
-    pub fn new(limits: Limits) -> prometheus::Result<Arc<Self>> {
+    pub fn new(limits: Limits, roster: Arc<dyn Roster>) -> prometheus::Result<Arc<Self>> {
         let vector = |(name, help): (&str, &str)| IntCounterVec::new(Opts::new(name, help), &LABELS);
         Ok(Arc::new(Self {
             frames: vector(FRAMES)?,
             bytes: vector(BYTES)?,
             limits,
-            held: AtomicUsize::new(0),
+            room: Room::new(limits.total),
+            roster,
             ledgers: RwLock::default(),
         }))
     }
@@ -106,20 +110,6 @@ impl Sources {
     pub fn snapshot(&self) -> Vec<Snapshot> {
         let ledgers: Vec<_> = self.ledgers.read().values().map(Arc::clone).collect();
         ledgers.iter().map(|ledger| ledger.snapshot()).collect()
-    }
-
-    /// Takes the room of one source; false if there is none left.
-    fn reserve(&self) -> bool {
-        self.held
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-                (held < self.limits.total).then_some(held + 1)
-            })
-            .is_ok()
-    }
-
-    /// Gives the room of `count` sources back.
-    fn release(&self, count: usize) {
-        self.held.fetch_sub(count, Ordering::Relaxed);
     }
 
     fn close(&self, ledger: &Arc<Ledger>) {

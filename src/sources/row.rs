@@ -1,11 +1,12 @@
 //! One source on one interface.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use prometheus::core::Metric;
 use prometheus::{IntCounter, Opts};
 
+use super::room::Place;
 use super::{BYTES, FRAMES, LABELS, Sources};
 use crate::clock::Moment;
 use crate::exposition;
@@ -21,6 +22,8 @@ pub struct Row {
     first_seen_unix_ms: u64,
     mac: Mac,
     in_vector: bool,
+    /// It was this host's own address when it was seen.
+    own: AtomicBool,
     /// `interface="eth0",source_mac="02:…"`, ready for the page.
     labels: Box<str>,
 }
@@ -60,6 +63,7 @@ impl Row {
             first_seen_unix_ms: now.unix_ms,
             mac,
             in_vector,
+            own: AtomicBool::new(false),
             labels: labels.into(),
         })
     }
@@ -83,6 +87,16 @@ impl Row {
     /// Bytes on the wire so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.get()
+    }
+
+    /// Whether it is, or was when it was seen, this host's own address. That stays until it is forgotten, also
+    /// when the interface is gone: its last frames are no stranger's.
+    pub fn is_own(&self) -> bool {
+        self.own.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_own(&self) {
+        self.own.store(true, Ordering::Relaxed);
     }
 
     /// The address.
@@ -115,15 +129,18 @@ pub(super) struct Handles {
     frames: IntCounter,
     bytes: IntCounter,
     seen_steady_ms: u64,
+    /// Where the source has its room.
+    pub(super) place: Place,
     row: Arc<Row>,
 }
 
 impl Handles {
-    pub(super) fn new(row: &Arc<Row>, now: Moment) -> Self {
+    pub(super) fn new(row: &Arc<Row>, place: Place, now: Moment) -> Self {
         Self {
             frames: row.frames.clone(),
             bytes: row.bytes.clone(),
             seen_steady_ms: now.steady_ms,
+            place,
             row: Arc::clone(row),
         }
     }

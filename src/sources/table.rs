@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::room::Place;
 use super::row::Handles;
 use super::{Ledger, Row, Sources};
 use crate::clock::Moment;
@@ -21,6 +22,10 @@ const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 pub struct Table {
     /// The hash is keyed at random: strangers choose the addresses, and must not choose the collisions.
     rows: HashMap<Mac, Handles, ahash::RandomState>,
+    /// How many of them have ordinary room.
+    ordinary: usize,
+    /// The roster's generation when each row was last given its place.
+    roster: u64,
     sources: Arc<Sources>,
     ledger: Arc<Ledger>,
     /// The log has been told that there is no room.
@@ -31,7 +36,9 @@ pub struct Table {
 
 impl Table {
     pub(super) fn new(sources: Arc<Sources>, ledger: Arc<Ledger>) -> Self {
-        Self { rows: HashMap::default(), sources, ledger, told_full: false, next_sweep_ms: 0 }
+        let roster = sources.roster.generation();
+        let rows = HashMap::default();
+        Self { rows, ordinary: 0, roster, sources, ledger, told_full: false, next_sweep_ms: 0 }
     }
 
     /// Counts one read that came from `source`, or from nobody if it was a runt.
@@ -49,30 +56,83 @@ impl Table {
     /// A source without a row: it gets one if there is room.
     #[cold]
     fn first_sight(&mut self, mac: Mac, wire: Wire, now: Moment) {
-        let limits = self.sources.limits();
-        let full = self.rows.len() >= limits.per_interface;
-        if full || !self.sources.reserve() {
-            self.tell_full(if full { "--sources.max" } else { "--sources.max-total" });
-            return self.ledger.count_untracked(wire);
-        }
+        let standing = self.sources.roster.standing(mac);
+        let place = match self.place(standing.is_reserved()) {
+            Ok(place) => place,
+            Err(limit) => {
+                self.tell_full(limit);
+                return self.ledger.count_untracked(wire);
+            }
+        };
         let row = match Row::new(&self.sources, self.ledger.interface(), mac, now) {
             Ok(row) => Arc::new(row),
             Err(error) => {
                 tracing::error!(source_mac = %mac, %error, "no counter for a new source; counted as untracked");
-                self.sources.release(1);
+                self.sources.room.give_back(place, 1);
                 return self.ledger.count_untracked(wire);
             }
         };
-        let mut handles = Handles::new(&row, now);
+        if standing.own {
+            row.set_own();
+        }
+        let mut handles = Handles::new(&row, place, now);
         handles.count(wire, now);
         if self.rows.is_empty() {
-            self.next_sweep_ms = after(now, limits.idle_timeout);
+            self.next_sweep_ms = after(now, self.sources.limits().idle_timeout);
+        }
+        if place == Place::Ordinary {
+            self.ordinary += 1;
         }
         let mut entries = self.ledger.entries.lock();
         entries.live.insert(mac, row);
         entries.appeared += 1;
         drop(entries);
         self.rows.insert(mac, handles);
+    }
+
+    /// Takes a place for a source: a reserved one if it may have one, else an ordinary one. Without room, says
+    /// which limit it is.
+    fn place(&self, reserved: bool) -> Result<Place, &'static str> {
+        let room = &self.sources.room;
+        if reserved && room.take(Place::Reserved) {
+            Ok(Place::Reserved)
+        } else if self.ordinary >= self.sources.limits().per_interface {
+            Err("--sources.max")
+        } else if room.take(Place::Ordinary) {
+            Ok(Place::Ordinary)
+        } else {
+            Err("--sources.max-total")
+        }
+    }
+
+    /// Gives each row the place that it now deserves. Nothing is forgotten here: one that loses its reserved
+    /// place takes ordinary room even where there is none, and falls idle like any other.
+    #[cold]
+    fn settle(&mut self, now: Moment) {
+        // Read first: what changes meanwhile is seen next time.
+        self.roster = self.sources.roster.generation();
+        for (mac, handles) in &mut self.rows {
+            let standing = self.sources.roster.standing(*mac);
+            if standing.own {
+                handles.row().set_own();
+            }
+            match (handles.place, standing.is_reserved()) {
+                (Place::Ordinary, true) if self.sources.room.take(Place::Reserved) => {
+                    self.sources.room.give_back(Place::Ordinary, 1);
+                    self.ordinary -= 1;
+                    handles.place = Place::Reserved;
+                }
+                (Place::Reserved, false) => {
+                    self.sources.room.demote();
+                    self.ordinary += 1;
+                    handles.place = Place::Ordinary;
+                }
+                _ => {}
+            }
+        }
+        // It may have been silent for long.
+        self.next_sweep_ms = now.steady_ms;
+        self.told_full = false;
     }
 
     /// Says once that frames of further sources are counted as untracked, and again when there was room between.
@@ -92,6 +152,9 @@ impl Table {
     /// Forgets the sources that have been silent for longer than the idle time-out, and says how long to wait
     /// before looking again; none while there are no sources. Cheap until the time has come.
     pub fn expire(&mut self, now: Moment) -> Option<Duration> {
+        if self.roster != self.sources.roster.generation() {
+            self.settle(now);
+        }
         if self.rows.is_empty() {
             return None;
         }
@@ -108,6 +171,10 @@ impl Table {
         let mut oldest = now.steady_ms;
         let mut forgotten = 0;
         rows.retain(|mac, handles| {
+            // Those with a place of their own are remembered for good.
+            if handles.place == Place::Reserved {
+                return true;
+            }
             let seen = handles.last_seen_steady_ms();
             if now.since(seen) <= idle_timeout {
                 oldest = oldest.min(seen);
@@ -124,7 +191,8 @@ impl Table {
             forgotten += 1;
             false
         });
-        sources.release(forgotten);
+        sources.room.give_back(Place::Ordinary, forgotten);
+        self.ordinary -= forgotten;
         if forgotten > 0 {
             self.told_full = false;
         }
@@ -149,7 +217,8 @@ impl Drop for Table {
         for handles in self.rows.values() {
             handles.row().forget(&self.sources, self.ledger.interface());
         }
-        self.sources.release(self.rows.len());
+        self.sources.room.give_back(Place::Ordinary, self.ordinary);
+        self.sources.room.give_back(Place::Reserved, self.rows.len() - self.ordinary);
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use connections::Connections;
 use render::Renderer;
@@ -46,6 +46,8 @@ pub struct Site {
     pub metrics_type: &'static str,
     /// Makes the page for a person at `/`.
     pub landing: Box<dyn Fn() -> String + Send + Sync>,
+    /// Where requests to reload go; none if they are not allowed.
+    pub reload: Option<mpsc::Sender<Reload>>,
     /// Whether the program does what it is for; `/-/ready` answers 503 until it does.
     pub ready: Box<dyn Fn() -> bool + Send + Sync>,
 }
@@ -53,6 +55,18 @@ pub struct Site {
 impl fmt::Debug for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Site").field("telemetry_path", &self.telemetry_path).finish_non_exhaustive()
+    }
+}
+
+/// Somebody asks that the configuration be read anew, and waits.
+#[derive(Debug)]
+pub struct Reload(oneshot::Sender<Result<(), String>>);
+
+impl Reload {
+    /// Tells them how it went; an error is one line.
+    pub fn done(self, result: Result<(), String>) {
+        // Whoever does not wait any more does not want to know.
+        let _ = self.0.send(result);
     }
 }
 
@@ -64,8 +78,9 @@ pub struct Traffic {
 }
 
 /// The status codes that the server answers with.
-const CODES: [StatusCode; 5] = [
+const CODES: [StatusCode; 6] = [
     StatusCode::OK,
+    StatusCode::FORBIDDEN,
     StatusCode::NOT_FOUND,
     StatusCode::METHOD_NOT_ALLOWED,
     StatusCode::INTERNAL_SERVER_ERROR,

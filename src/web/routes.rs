@@ -8,20 +8,23 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use super::negotiate::{self, Coding};
 use super::render::Renderer;
 use super::unread::Reader;
-use super::{Server, Site, Traffic};
+use super::{Reload, Server, Site, Traffic};
 
 /// Paths that are taken, whatever the telemetry path.
-pub(super) const RESERVED: [&str; 3] = ["/", "/-/healthy", "/-/ready"];
+pub(super) const RESERVED: [&str; 4] = ["/", "/-/healthy", "/-/ready", "/-/reload"];
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const METHODS: &str = "GET, HEAD";
+/// As Prometheus has it.
+const RELOAD_METHODS: &str = "POST, PUT";
 
 type Answer = Response<Bytes>;
 
@@ -30,6 +33,17 @@ enum Route {
     Landing,
     Healthy,
     Ready,
+    Reload,
+}
+
+impl Route {
+    /// The methods that it takes, in the form of the `Allow` header.
+    fn methods(&self) -> &'static str {
+        match self {
+            Self::Reload => RELOAD_METHODS,
+            _ => METHODS,
+        }
+    }
 }
 
 fn route(site: &Site, path: &str) -> Option<Route> {
@@ -38,6 +52,7 @@ fn route(site: &Site, path: &str) -> Option<Route> {
         "/" => Some(Route::Landing),
         "/-/healthy" => Some(Route::Healthy),
         "/-/ready" => Some(Route::Ready),
+        "/-/reload" => Some(Route::Reload),
         _ => None,
     }
 }
@@ -51,15 +66,16 @@ pub(super) async fn answer(
     let _in_flight = InFlight::begin(Arc::clone(&server.traffic));
     let answer = match route(&server.site, request.uri().path()) {
         None => text(StatusCode::NOT_FOUND, "404 page not found\n"),
-        Some(_) if !matches!(*request.method(), Method::GET | Method::HEAD) => {
+        Some(route) if !route.methods().split(", ").any(|method| method == request.method().as_str()) => {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed\n");
-            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(METHODS));
+            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.methods()));
             answer
         }
         Some(Route::Metrics) => metrics(&server, negotiate::coding(request.headers())).await,
         Some(Route::Landing) => landing(&server).await,
         Some(Route::Healthy) => text(StatusCode::OK, "macwatch is healthy.\n"),
         Some(Route::Ready) if (server.site.ready)() => text(StatusCode::OK, "macwatch is ready.\n"),
+        Some(Route::Reload) => reload(&server).await,
         Some(Route::Ready) => text(StatusCode::SERVICE_UNAVAILABLE, "macwatch is not ready yet.\n"),
     };
     server.traffic.count(answer.status());
@@ -84,6 +100,25 @@ async fn metrics(server: &Arc<Server>, coding: Coding) -> Answer {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     answer
+}
+
+async fn reload(server: &Server) -> Answer {
+    let Some(requests) = &server.site.reload else {
+        return text(
+            StatusCode::FORBIDDEN,
+            "Lifecycle API is not enabled: start with --web.enable-lifecycle.\n",
+        );
+    };
+    let (tell, told) = oneshot::channel();
+    // At the end of the program nobody listens.
+    let result = match requests.send(Reload(tell)).await {
+        Ok(()) => told.await.unwrap_or_else(|_| Err("macwatch is stopping".to_owned())),
+        Err(_) => Err("macwatch is stopping".to_owned()),
+    };
+    match result {
+        Ok(()) => text(StatusCode::OK, ""),
+        Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload: {why}\n")),
+    }
 }
 
 async fn landing(server: &Arc<Server>) -> Answer {

@@ -32,6 +32,7 @@ fn site(max_requests: usize, metrics: impl Fn() -> Vec<u8> + Send + Sync + 'stat
         metrics_type: "text/plain",
         landing: Box::new(|| "landing".to_owned()),
         ready: Box::new(|| true),
+        reload: None,
     }
 }
 

@@ -10,9 +10,10 @@ use crate::common::exporter::BINARY;
 use crate::common::{Exporter, Namespace, root, veth, wait_until};
 
 /// Options with a value, and one that their variable cannot have.
-const SCALARS: [(&str, &str); 9] = [
+const SCALARS: [(&str, &str); 10] = [
     ("capture.direction", "sideways"),
     ("no-promiscuous", "perhaps"),
+    ("web.enable-lifecycle", "perhaps"),
     ("sources.max", "many"),
     ("sources.max-total", "0"),
     ("sources.idle-timeout", "soon"),
@@ -24,6 +25,13 @@ const SCALARS: [(&str, &str); 9] = [
 /// Options that may be repeated, and a value that they cannot have.
 const LISTS: [(&str, &str); 3] =
     [("interface", "eth["), ("interface.exclude", "a/b"), ("web.listen-address", "10148")];
+
+/// Options that take files: whatever they are called, what is in them shows later.
+const FILES: [&str; 1] = ["inventory.file"];
+
+fn options() -> impl Iterator<Item = &'static str> {
+    SCALARS.iter().chain(&LISTS).map(|(option, _)| *option).chain(FILES)
+}
 
 fn run(arguments: &str) -> Output {
     run_with(&[], arguments)
@@ -87,11 +95,10 @@ fn help_names_exactly_the_options_that_work_and_their_variables() {
             .map(|word| word.trim_end_matches([',', '.']))
             .collect();
         named.sort_unstable();
-        let mut expected: Vec<&str> =
-            SCALARS.iter().chain(&LISTS).map(|(option, _)| *option).chain(["help", "version"]).collect();
+        let mut expected: Vec<&str> = options().chain(["help", "version"]).collect();
         expected.sort_unstable();
         assert_eq!(named, expected, "{option}");
-        for (option, _) in SCALARS.iter().chain(&LISTS) {
+        for option in options() {
             let variable = format!("[env: {}=]", variable(option));
             assert!(words.join(" ").contains(&variable), "{variable}");
         }
@@ -109,7 +116,7 @@ fn help_names_exactly_the_options_that_work_and_their_variables() {
 #[test]
 fn what_cannot_be_used_is_named_with_a_remedy() {
     let remedy = "; see --help\n";
-    for (option, value) in SCALARS.iter().chain(&LISTS).filter(|(option, _)| *option != "no-promiscuous") {
+    for (option, value) in SCALARS.iter().chain(&LISTS).filter(|(_, value)| *value != "perhaps") {
         let refused = run(&format!("--{option} {value}"));
         assert_refused(&refused, 2, &[&format!("'{value}'"), &format!("--{option}"), remedy]);
     }

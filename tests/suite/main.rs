@@ -17,6 +17,7 @@ mod counting;
 mod following;
 mod guest;
 mod http;
+mod known;
 mod lifecycle;
 mod limits;
 mod load;

@@ -1,0 +1,150 @@
+//! Reading the inventory anew: when its files change, on SIGHUP, or when asked over HTTP.
+//!
+//! A broken file costs nothing but its news: the last good list stays, the log says what is wrong, and a
+//! metric says that something is.
+
+use std::convert::Infallible;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use crate::clock::Moment;
+use crate::inventory::follow::Watcher;
+use crate::inventory::{Fault, Inventory};
+use crate::known::Known;
+use crate::web::Reload;
+
+/// When watching the files failed, it is tried again after this time.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// How the last reading went.
+#[derive(Debug)]
+pub struct Outcome {
+    successful: AtomicBool,
+    success_unix_ms: AtomicU64,
+}
+
+impl Outcome {
+    /// Whether the last reading succeeded.
+    pub fn successful(&self) -> bool {
+        self.successful.load(Ordering::Relaxed)
+    }
+
+    /// Unix time of the last one that did, in milliseconds.
+    pub fn success_unix_ms(&self) -> u64 {
+        self.success_unix_ms.load(Ordering::Relaxed)
+    }
+}
+
+/// The inventory's files, and what is made of them.
+#[derive(Debug)]
+pub struct Reloader {
+    files: Vec<PathBuf>,
+    known: Arc<Known>,
+    outcome: Outcome,
+}
+
+impl Reloader {
+    /// Reads the files for the first time.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong: everything unknown would be a storm of alerts, and nobody unknown blindness.
+    pub fn start(files: Vec<PathBuf>, known: Arc<Known>) -> Result<Self, Vec<Fault>> {
+        let outcome = Outcome { successful: AtomicBool::new(true), success_unix_ms: AtomicU64::new(0) };
+        let reloader = Self { files, known, outcome };
+        if !reloader.files.is_empty() {
+            reloader.read()?;
+        }
+        Ok(reloader)
+    }
+
+    /// How the last reading went; none while no inventory is configured.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        (!self.files.is_empty()).then_some(&self.outcome)
+    }
+
+    fn read(&self) -> Result<usize, Vec<Fault>> {
+        let inventory = Inventory::load(&self.files)?;
+        let entries = inventory.len();
+        self.known.set_inventory(inventory);
+        self.outcome.success_unix_ms.store(Moment::now().unix_ms, Ordering::Relaxed);
+        Ok(entries)
+    }
+
+    /// Reads the files; says in one line what is wrong with them, if anything.
+    fn reload(&self, cause: &str) -> Result<(), String> {
+        if self.files.is_empty() {
+            tracing::info!(cause, "nothing to reload");
+            return Ok(());
+        }
+        let result = self.read();
+        self.outcome.successful.store(result.is_ok(), Ordering::Relaxed);
+        match result {
+            Ok(entries) => {
+                tracing::info!(cause, entries, "inventory reloaded");
+                if entries == 0 {
+                    tracing::warn!("the inventory is empty: every source but our own is unknown");
+                }
+                Ok(())
+            }
+            Err(faults) => {
+                for fault in &faults {
+                    tracing::error!(cause, %fault, "inventory not reloaded; the last good one stays");
+                }
+                let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                Err(texts.join("; "))
+            }
+        }
+    }
+
+    async fn reload_aside(self: &Arc<Self>, cause: &'static str) -> Result<(), String> {
+        let reloader = Arc::clone(self);
+        spawn_blocking(move || reloader.reload(cause)).await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    /// Reads the files whenever there is a cause, for good; cancel it to stop.
+    pub async fn follow(self: Arc<Self>, mut requests: mpsc::Receiver<Reload>, mut hangups: Signal) {
+        let files = async {
+            if self.files.is_empty() {
+                std::future::pending::<()>().await;
+            }
+            loop {
+                let Err(error) = self.follow_files().await;
+                tracing::warn!(%error, retry_in = ?RETRY, "cannot watch the inventory; SIGHUP still reloads it");
+                tokio::time::sleep(RETRY).await;
+            }
+        };
+        tokio::pin!(files);
+        loop {
+            tokio::select! {
+                () = &mut files => {}
+                _ = hangups.recv() => drop(self.reload_aside("SIGHUP").await),
+                Some(reload) = requests.recv() => reload.done(self.reload_aside("HTTP").await),
+            }
+        }
+    }
+
+    async fn follow_files(self: &Arc<Self>) -> io::Result<Infallible> {
+        let mut watcher = Watcher::new(self.files.clone())?;
+        loop {
+            watcher.changed().await?;
+            drop(self.reload_aside("change").await);
+        }
+    }
+}
+
+/// SIGHUP, which from now on does not kill.
+///
+/// # Errors
+///
+/// That of sigaction(2).
+pub fn hangups() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
+}

@@ -1,0 +1,230 @@
+//! Noticing that inventory files have changed, by inotify(7).
+//!
+//! The folders are watched, not the files: editors write beside and rename, and a Kubernetes ConfigMap swaps
+//! a symbolic link in the folder. What a notice means is found by looking at the files themselves.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use inotify::{EventStream, Inotify, WatchMask, Watches};
+
+/// A change is complete when nothing more has happened for this long.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// A folder that has gone is looked for this often; nothing announces its return.
+const SEARCH: Duration = Duration::from_secs(5);
+
+/// Links that lead from a name to its file; the kernel follows forty.
+const MOST_LINKS: usize = 40;
+
+/// What tells one state of a file from another, without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fingerprint {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    changed_ns: (i64, i64),
+}
+
+/// Watches files for changes.
+pub struct Watcher {
+    files: Vec<PathBuf>,
+    seen: Vec<Option<Fingerprint>>,
+    watches: Watches,
+    events: EventStream<Vec<u8>>,
+    /// Some folder cannot be watched now.
+    incomplete: bool,
+}
+
+impl std::fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watcher").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+impl Watcher {
+    /// Watches from now on. Needs a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE` where the user has too many inotify instances (fs.inotify.max_user_instances).
+    pub fn new(files: Vec<PathBuf>) -> io::Result<Self> {
+        let inotify = Inotify::init()?;
+        let watches = inotify.watches();
+        let events = inotify.into_event_stream(vec![0; 4096])?;
+        let mut watcher = Self { files, seen: Vec::new(), watches, events, incomplete: false };
+        watcher.watch();
+        watcher.seen = watcher.look();
+        Ok(watcher)
+    }
+
+    /// Waits until a file has changed, or gone, or come back.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel's notices cannot be read any more.
+    pub async fn changed(&mut self) -> io::Result<()> {
+        loop {
+            let incomplete = self.incomplete;
+            tokio::select! {
+                event = self.events.next() => match event {
+                    Some(event) => drop(event?),
+                    None => return Err(io::Error::other("the inotify stream has ended")),
+                },
+                () = tokio::time::sleep(SEARCH), if incomplete => {}
+            }
+            // Until it is quiet: a change is often several.
+            loop {
+                while let Some(Some(event)) = self.events.next().now_or_never() {
+                    drop(event?);
+                }
+                match tokio::time::timeout(QUIET, self.events.next()).await {
+                    Ok(Some(event)) => drop(event?),
+                    Ok(None) => return Err(io::Error::other("the inotify stream has ended")),
+                    Err(_) => break,
+                }
+            }
+            self.watch();
+            let now = self.look();
+            if now != self.seen {
+                self.seen = now;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Watches the folders on the way to each file; those watched already stay so.
+    fn watch(&mut self) {
+        let mask = WatchMask::CLOSE_WRITE
+            | WatchMask::CREATE
+            | WatchMask::MOVED_TO
+            | WatchMask::MOVED_FROM
+            | WatchMask::DELETE
+            | WatchMask::DELETE_SELF
+            | WatchMask::MOVE_SELF
+            | WatchMask::ATTRIB
+            | WatchMask::ONLYDIR;
+        let folders: BTreeSet<PathBuf> = self.files.iter().flat_map(|file| folders(file)).collect();
+        self.incomplete = false;
+        for folder in folders {
+            if let Err(error) = self.watches.add(&folder, mask) {
+                tracing::debug!(folder = %folder.display(), %error, "cannot watch");
+                self.incomplete = true;
+            }
+        }
+    }
+
+    fn look(&self) -> Vec<Option<Fingerprint>> {
+        self.files.iter().map(|file| fingerprint(file)).collect()
+    }
+}
+
+/// The folders in which something may happen that changes which file a path leads to.
+fn folders(file: &Path) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    let mut path = file.to_owned();
+    for _ in 0..MOST_LINKS {
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let link = fs::read_link(&path);
+        folders.push(parent.clone());
+        match link {
+            Ok(target) => path = parent.join(target),
+            Err(_) => break,
+        }
+    }
+    // The folder itself may be reached through a link.
+    folders.extend(fs::canonicalize(file).ok().and_then(|real| real.parent().map(Path::to_owned)));
+    folders
+}
+
+fn fingerprint(file: &Path) -> Option<Fingerprint> {
+    let facts = fs::metadata(file).ok()?;
+    Some(Fingerprint {
+        device: facts.dev(),
+        inode: facts.ino(),
+        bytes: facts.size(),
+        changed_ns: (facts.mtime(), facts.mtime_nsec()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    fn in_runtime(test: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+    }
+
+    async fn notices(watcher: &mut Watcher) {
+        tokio::time::timeout(DEADLINE, watcher.changed()).await.expect("a notice").unwrap();
+    }
+
+    #[test]
+    fn every_way_of_changing_a_file_is_noticed() {
+        in_runtime(async {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("ethers");
+            fs::write(&file, "a").unwrap();
+            let mut watcher = Watcher::new(vec![file.clone()]).unwrap();
+            // In place.
+            fs::write(&file, "bb").unwrap();
+            notices(&mut watcher).await;
+            // Written beside and renamed.
+            fs::write(folder.path().join("new"), "ccc").unwrap();
+            fs::rename(folder.path().join("new"), &file).unwrap();
+            notices(&mut watcher).await;
+            // Gone, and back.
+            fs::remove_file(&file).unwrap();
+            notices(&mut watcher).await;
+            fs::write(&file, "dddd").unwrap();
+            notices(&mut watcher).await;
+        });
+    }
+
+    #[test]
+    fn the_swap_of_a_config_map_is_noticed() {
+        in_runtime(async {
+            let folder = tempfile::tempdir().unwrap();
+            let path = |name: &str| folder.path().join(name);
+            for (version, text) in [("..1", "a"), ("..2", "bb"), ("..3", "ccc")] {
+                fs::create_dir(path(version)).unwrap();
+                fs::write(path(version).join("ethers"), text).unwrap();
+            }
+            symlink("..1", path("..data")).unwrap();
+            symlink("..data/ethers", path("ethers")).unwrap();
+            let mut watcher = Watcher::new(vec![path("ethers")]).unwrap();
+            for version in ["..2", "..3"] {
+                symlink(version, path("..data_tmp")).unwrap();
+                fs::rename(path("..data_tmp"), path("..data")).unwrap();
+                notices(&mut watcher).await;
+            }
+        });
+    }
+
+    #[test]
+    fn neighbours_are_no_change() {
+        in_runtime(async {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("ethers");
+            fs::write(&file, "a").unwrap();
+            let mut watcher = Watcher::new(vec![file.clone()]).unwrap();
+            fs::write(folder.path().join("other"), "x").unwrap();
+            // Long enough for the neighbour to have been looked at.
+            assert!(tokio::time::timeout(5 * QUIET, watcher.changed()).await.is_err());
+            fs::write(&file, "bb").unwrap();
+            notices(&mut watcher).await;
+        });
+    }
+}
