@@ -13,7 +13,7 @@ use divan::{AllocProfiler, Bencher, black_box};
 use macwatch::clock::Moment;
 use macwatch::frame::{self, wire};
 use macwatch::mac::Mac;
-use macwatch::sources::{Limits, Sources, Table};
+use macwatch::sources::{Limits, Nobody, Sources, Table};
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
@@ -151,7 +151,8 @@ fn mac(number: u32) -> Mac {
 
 fn owner(room: usize) -> std::sync::Arc<Sources> {
     let idle_timeout = Duration::from_secs(24 * 60 * 60);
-    Sources::new(Limits { per_interface: room, total: room, idle_timeout }).unwrap()
+    let limits = Limits { per_interface: room, total: room, idle_timeout };
+    Sources::new(limits, std::sync::Arc::new(Nobody)).unwrap()
 }
 
 fn table(room: usize) -> (std::sync::Arc<Sources>, Table) {

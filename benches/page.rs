@@ -17,7 +17,9 @@ use macwatch::capture::Board;
 use macwatch::clock::Moment;
 use macwatch::exporter::page::Metrics;
 use macwatch::exporter::process::Process;
+use macwatch::exporter::reload::Reloader;
 use macwatch::frame::wire::Wire;
+use macwatch::known::Known;
 use macwatch::mac::Mac;
 use macwatch::sources::{Limits, Sources, Table};
 use macwatch::web::Traffic;
@@ -75,7 +77,8 @@ fn metrics() -> (Metrics, Vec<Table>) {
         total: INTERFACES.len() * SOURCES_PER_INTERFACE as usize,
         idle_timeout: Duration::from_secs(24 * 60 * 60),
     };
-    let sources = Sources::new(limits).unwrap();
+    let known = Arc::<Known>::default();
+    let sources = Sources::new(limits, Arc::<Known>::clone(&known)).unwrap();
     let mut number = 0;
     let tables = INTERFACES.map(|interface| {
         let mut table = sources.open(interface);
@@ -90,6 +93,8 @@ fn metrics() -> (Metrics, Vec<Table>) {
     });
     let metrics = Metrics {
         sources,
+        reloader: Arc::new(Reloader::start(Vec::new(), Arc::clone(&known)).unwrap()),
+        known,
         board: Arc::<Board>::default(),
         traffic: Arc::<Traffic>::default(),
         process: Process::new(),
