@@ -130,8 +130,8 @@ impl Unread {
             readers.swap_remove(one);
         }
         if readers.is_empty() {
-            books.bytes -= page.len();
-            books.pages.remove(at);
+            let bytes = books.pages.remove(at).map_or(0, |page| page.bytes);
+            books.bytes -= bytes;
         }
     }
 
