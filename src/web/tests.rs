@@ -323,17 +323,18 @@ fn beyond_the_limit_of_requests_the_answer_is_503_at_once() {
 
 #[test]
 fn who_asks_while_a_page_is_made_gets_a_newer_one() {
-    let count = AtomicU64::new(0);
+    let begun = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&begun);
     let (release, page) = held();
     let page = move || {
-        let begun = count.fetch_add(1, Ordering::Relaxed);
+        let number = count.fetch_add(1, Ordering::Relaxed);
         page();
-        begun.to_string().into_bytes()
+        number.to_string().into_bytes()
     };
     let server = Running::start(site(0, page), 9, PATIENT);
     let mut clients: Vec<TcpStream> = (0..4).map(|_| server.connect()).collect();
     ask(&mut clients[0], "/metrics");
-    server.wait_in_flight(1);
+    wait_until("a page to be begun", || begun.load(Ordering::Relaxed) == 1);
     for client in &mut clients[1..] {
         ask(client, "/metrics");
     }
@@ -358,7 +359,8 @@ fn a_page_that_cannot_be_made_is_a_500_and_no_more() {
 fn slow_reader(server: &Running) -> TcpStream {
     let mut client = server.connect();
     ask(&mut client, "/metrics");
-    assert_eq!(client.peek(&mut [0]).unwrap(), 1);
+    // A signal may interrupt one look.
+    wait_until("an answer to begin", || client.peek(&mut [0]).is_ok_and(|read| read == 1));
     client
 }
 
@@ -403,16 +405,15 @@ fn slow_readers_of_one_page_take_the_room_of_one() {
     let page = move || [page(), vec![b'x'; LONG_PAGE - 4]].concat();
     let server = Running::start_unread(site(0, page), 2 * LONG_PAGE);
     let mut clients: Vec<TcpStream> = (0..6).map(|_| server.connect()).collect();
-    ask(&mut clients[0], "/metrics");
-    server.wait_in_flight(1);
-    for client in &mut clients[1..] {
+    for client in &mut clients {
         ask(client, "/metrics");
     }
     server.wait_in_flight(6);
+    // One page for the first and whoever asked before it was begun, one for the others.
     release.send(()).unwrap();
     release.send(()).unwrap();
     server.wait_in_flight(0);
-    assert_eq!(server.server.unread.bytes(), 2 * LONG_PAGE);
+    assert!((1..=2).contains(&(server.server.unread.bytes() / LONG_PAGE)));
     for client in &mut clients {
         assert_eq!(answer(client).1.len(), LONG_PAGE);
     }
