@@ -1,7 +1,11 @@
 //! MAC addresses: the 48-bit identifiers that an Ethernet header carries (IEEE 802, clause 8).
 
+mod parse;
+
 use std::fmt;
 use std::hash::{Hash, Hasher};
+
+pub use parse::{octets, parse, shortened};
 
 /// A MAC address, ordered as its six bytes are.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +26,12 @@ impl Mac {
     pub const fn number(self) -> u64 {
         let [a, b, c, d, e, f] = self.0;
         u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    }
+
+    /// The address that is this number; bits beyond the 48th are left out.
+    pub const fn from_number(number: u64) -> Self {
+        let [_, _, a, b, c, d, e, f] = number.to_be_bytes();
+        Self([a, b, c, d, e, f])
     }
 }
 
@@ -71,6 +81,7 @@ mod tests {
             let hex: String = octets.iter().map(|o| format!("{o:02x}")).collect();
             prop_assert_eq!(mac.to_string().replace(':', ""), hex.clone());
             prop_assert_eq!(format!("{:012x}", mac.number()), hex);
+            prop_assert_eq!(Mac::from_number(mac.number()), mac);
         }
 
         #[test]

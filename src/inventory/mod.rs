@@ -21,8 +21,6 @@ use std::sync::Arc;
 
 use crate::mac::Mac;
 
-pub use parse::parse_mac;
-
 /// Bits of a whole address.
 const BITS: u8 = 48;
 

@@ -1,7 +1,7 @@
 //! One line of an inventory.
 
 use super::{BITS, mask};
-use crate::mac::Mac;
+use crate::mac::{self, Mac, shortened};
 
 /// Longest name, in bytes: label values stand on every page.
 const LONGEST_NAME: usize = 256;
@@ -47,85 +47,32 @@ fn content(text: &str) -> &str {
 /// An address, or a prefix of one: `b8:27:eb:*` or `52:54:00:00:00:00/24`.
 fn pattern(text: &str) -> Result<(Mac, u8), String> {
     if let Some((address, bits)) = text.split_once('/') {
-        let mac = parse_mac(address)?;
+        let mac = mac::parse(address)?;
         let bits: u8 = match bits.parse() {
             Ok(bits @ 1..=BITS) => bits,
-            _ => return Err(format!("/{bits} is not a number of bits from 1 to {BITS}")),
+            _ => return Err(format!("{} ends in no number of bits from 1 to {BITS}", shortened(text))),
         };
         let number = mask(mac.number(), bits);
         if number != mac.number() {
             return Err(format!(
                 "{text} has bits set behind the first {bits}; write {}/{bits}",
-                from_number(number)
+                Mac::from_number(number)
             ));
         }
         return Ok((mac, bits));
     }
     if let Some(start) = text.strip_suffix('*') {
         let Some(start) = start.strip_suffix([':', '-']) else {
-            return Err(format!("{text}: the star stands after whole bytes, like b8:27:eb:*"));
+            return Err(format!("{}: the star stands after whole bytes, like b8:27:eb:*", shortened(text)));
         };
-        let octets = octets(start)?;
+        let octets = mac::octets(start)?;
         if octets.is_empty() || octets.len() > 5 {
-            return Err(format!("{text}: one to five bytes stand before the star"));
+            return Err(format!("{}: one to five bytes stand before the star", shortened(text)));
         }
         let mut whole = [0; 6];
         whole[..octets.len()].copy_from_slice(&octets);
         let bits = u8::try_from(octets.len() * 8).unwrap_or(BITS);
         return Ok((Mac::new(whole), bits));
     }
-    Ok((parse_mac(text)?, BITS))
-}
-
-/// An address in any usual notation: `02:42:ac:11:00:02`, `2:42:AC:11:0:2`, `02-42-ac-11-00-02`,
-/// `0242.ac11.0002`.
-///
-/// # Errors
-///
-/// What is wrong with it.
-pub fn parse_mac(text: &str) -> Result<Mac, String> {
-    let octets = if text.contains('.') { dotted(text)? } else { octets(text)? };
-    let count = octets.len();
-    <[u8; 6]>::try_from(octets).map(Mac::new).map_err(|_| {
-        format!("{text} has {count} byte{}; a MAC address has 6", if count == 1 { "" } else { "s" })
-    })
-}
-
-/// Bytes separated by colons or dashes, one or two digits each.
-fn octets(text: &str) -> Result<Vec<u8>, String> {
-    let separator = if text.contains('-') { '-' } else { ':' };
-    text.split(separator)
-        .map(|part| match part.len() {
-            1 | 2 if part.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-                u8::from_str_radix(part, 16).map_err(|error| error.to_string())
-            }
-            _ => Err(format!("{} is not a MAC address; write it like 02:42:ac:11:00:02", shortened(text))),
-        })
-        .collect()
-}
-
-/// Three groups of four digits.
-fn dotted(text: &str) -> Result<Vec<u8>, String> {
-    let groups: Vec<&str> = text.split('.').collect();
-    let fine = groups.len() == 3
-        && groups.iter().all(|group| group.len() == 4 && group.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    if !fine {
-        return Err(format!("{} is not a MAC address; with dots it is like 0242.ac11.0002", shortened(text)));
-    }
-    let number = u64::from_str_radix(&groups.concat(), 16).map_err(|error| error.to_string())?;
-    Ok(from_number(number).octets().to_vec())
-}
-
-fn from_number(number: u64) -> Mac {
-    let [_, _, octets @ ..] = number.to_be_bytes();
-    Mac::new(octets)
-}
-
-/// The beginning of something that may be endless, with what a terminal could choke on made visible.
-fn shortened(text: &str) -> String {
-    let mut shown: String = text.escape_debug().take(40).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
-    }
-    format!("\"{shown}\"")
+    Ok((mac::parse(text)?, BITS))
 }

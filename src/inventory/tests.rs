@@ -12,21 +12,11 @@ fn load(text: &[u8]) -> Result<Inventory, Vec<String>> {
 }
 
 fn mac(text: &str) -> Mac {
-    parse_mac(text).unwrap()
+    crate::mac::parse(text).unwrap()
 }
 
 fn name<'a>(inventory: &'a Inventory, address: &str) -> Option<&'a str> {
     inventory.find(mac(address)).map(|entry| &*entry.name)
-}
-
-#[test]
-fn every_usual_notation_is_the_same_address() {
-    let expected = Mac::new([2, 0x42, 0xac, 0x11, 0, 2]);
-    for text in
-        ["02:42:ac:11:00:02", "2:42:AC:11:0:2", "02-42-ac-11-00-02", "0242.ac11.0002", "0242.AC11.0002"]
-    {
-        assert_eq!(parse_mac(text), Ok(expected), "{text}");
-    }
 }
 
 #[test]
@@ -61,16 +51,16 @@ fn all_faults_are_told_with_their_lines() {
         52:54:00:00:00:01/24 x\n52:54:00:00:00:00/49 x\n02:00:00:00:00:05 a\x07b\n0242.ac11 x";
     let faults = load(text).unwrap_err();
     for (fault, part) in faults.iter().zip([
-        "ethers:1: 02:00:00:00:00 has 5 bytes",
-        "ethers:2: 02:00:00:00:00:01:02 has 7 bytes",
+        "ethers:1: \"02:00:00:00:00\" has 5 bytes",
+        "ethers:2: \"02:00:00:00:00:01:02\" has 7 bytes",
         "ethers:3: 02:00:00:00:00:01 has no name",
         "ethers:5: 02:00:00:00:00:02 is called \"two\" here and \"one\" at ethers:4",
         "ethers:6: this line is not UTF-8",
         "ethers:7: \"printer\" is not a MAC address",
-        "ethers:8: 02:4*: the star stands after whole bytes",
-        "ethers:9: *: the star",
+        "ethers:8: \"02:4*\": the star stands after whole bytes",
+        "ethers:9: \"*\": the star",
         "ethers:10: 52:54:00:00:00:01/24 has bits set behind the first 24; write 52:54:00:00:00:00/24",
-        "ethers:11: /49",
+        "ethers:11: \"52:54:00:00:00:00/49\" ends",
         "ethers:12: the name holds a control",
         "ethers:13: \"0242.ac11\" is not",
     ]) {
