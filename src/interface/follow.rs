@@ -180,6 +180,7 @@ fn read(message: &LinkMessage) -> Option<Interface> {
         other_names,
         mac,
         up: flags.contains(LinkFlags::Up),
+        carrier: flags.contains(LinkFlags::LowerUp),
         hardware: message.header.link_layer_type.into(),
         loopback: flags.contains(LinkFlags::Loopback),
         master: master.map(|index| Master { index, kind }),

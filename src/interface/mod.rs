@@ -1,5 +1,6 @@
 //! The machine's network interfaces: which exist, which of them are watched and why.
 
+pub mod card;
 pub mod follow;
 pub mod select;
 
@@ -23,6 +24,8 @@ pub struct Interface {
     pub mac: Option<Mac>,
     /// Administratively up (`IFF_UP`), with a carrier or not.
     pub up: bool,
+    /// Something is attached that could hear it (`IFF_LOWER_UP`): a cable, an access point, the peer of a veth.
+    pub carrier: bool,
     /// Its hardware type, `ARPHRD_…`.
     pub hardware: u16,
     /// The loopback.
@@ -51,6 +54,11 @@ impl Interface {
         } else {
             None
         }
+    }
+
+    /// Whether frames from this address may be its own. The loopback's, all zeros, is no address.
+    pub fn is_own(&self, mac: Mac) -> bool {
+        self.mac == Some(mac) && self.unfit().is_none()
     }
 
     /// The same in pnet's terms, for opening a channel. Only the index matters to the kernel.
@@ -101,6 +109,7 @@ pub(crate) mod fixture {
             other_names: Vec::new(),
             mac: Some(Mac::new([2, 0, 0, 0, 0, 1])),
             up: true,
+            carrier: true,
             hardware: ETHERNET,
             loopback: false,
             master: None,
