@@ -24,10 +24,12 @@
 //! | [`interface`] | which interfaces exist (netlink), which are watched and why | `mac` |
 //! | [`inventory`] | the list that a person keeps: reads it, finds in it, notices changes | `mac` |
 //! | [`known`] | who is known: the inventory's and our own | `inventory`, `mac`, `sources` |
+//! | [`sender`] | a socket that only sends | nothing of ours |
+//! | [`inventory`] | the addresses that somebody vouches for | `mac` |
 //! | [`capture`] | opens, reads, binds again; where frames go is its caller's choice | `mac`, `frame`, `clock`, `interface`, `sys` |
 //! | [`web`] | the HTTP server; does not know what it serves | nothing of ours |
 //! | [`exporter`] | the main job, put together: the page, the landing page | all of the above |
-//! | [`commands`] | the other jobs: `watch`, `interfaces`; and how each starts and ends | all of the above |
+//! | [`commands`] | the other jobs: `watch`, `interfaces`, `send`, `check`; and how each starts and ends | all of the above |
 //! | [`cli`], [`config`] | what was typed; what is valid | `config` alone reads `cli`; `commands` hands it on |
 //! | [`build`], [`privileges`], [`log`] | what was built; capabilities; the log | nothing of ours |
 //! | `sys` | the only unsafe code | nothing of ours |
@@ -71,6 +73,7 @@ pub mod known;
 pub mod log;
 pub mod mac;
 pub mod privileges;
+pub mod sender;
 pub mod sources;
 mod sys;
 pub mod web;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module and the others that it may name. Nothing else is allowed, and each must be listed.
-const KNOWS: [(&str, &[&str]); 17] = [
+const KNOWS: [(&str, &[&str]); 18] = [
     ("build", &[]),
     ("mac", &[]),
     ("clock", &[]),
@@ -20,6 +20,7 @@ const KNOWS: [(&str, &[&str]); 17] = [
     ("interface", &["mac"]),
     ("inventory", &["mac"]),
     ("known", &["mac", "inventory", "sources"]),
+    ("sender", &[]),
     ("capture", &["mac", "clock", "frame", "interface", "sys"]),
     ("web", &[]),
     (
@@ -41,7 +42,7 @@ const KNOWS: [(&str, &[&str]); 17] = [
     ("log", &[]),
     ("privileges", &[]),
     ("sys", &[]),
-    ("config", &["cli", "log", "web", "interface", "capture", "sources", "exporter"]),
+    ("config", &["cli", "mac", "log", "web", "interface", "capture", "sources", "exporter"]),
     ("cli", &["build"]),
 ];
 
@@ -56,6 +57,8 @@ const COMMANDS: (&str, &[&str]) = (
         "exposition",
         "sources",
         "interface",
+        "sender",
+        "inventory",
         "capture",
         "web",
         "exporter",
@@ -70,7 +73,7 @@ const COMMANDS: (&str, &[&str]) = (
 
 /// Crates that only these modules may name: each has its place, from where it could be replaced.
 const CRATES: [(&str, &[&str]); 8] = [
-    ("pnet_datalink", &["capture", "interface"]),
+    ("pnet_datalink", &["capture", "interface", "sender"]),
     ("rtnetlink", &["interface"]),
     ("prometheus", &["sources"]),
     ("hyper", &["web"]),
