@@ -51,6 +51,10 @@ pub enum Command {
     Watch(WatchArgs),
     /// List the interfaces, and say of each why it is or is not watched.
     Interfaces(InterfacesArgs),
+    /// Put test frames on the wire under a MAC of your choice: the fire drill.
+    Send(SendArgs),
+    /// Say all that is wrong with an inventory, or what it says of one MAC.
+    Check(CheckArgs),
 }
 
 /// Options of the main job.
@@ -290,6 +294,63 @@ pub enum LogFormat {
     Logfmt,
     /// One JSON object a line
     Json,
+}
+
+/// Put harmless test frames on the wire under a MAC of your choice: the fire drill.
+///
+/// The frames have EtherType 0x88b5 (IEEE 802, local experimental), which no host answers, and a text for
+/// whoever finds them. Three of them, three seconds apart, are what an alert on unknown sources wants to see:
+/// more than 5 s between a source's first frame and its newest. Root or CAP_NET_RAW is needed.
+///
+/// A switch with port security may shut the port that a strange MAC appears on. So --yes is asked for where
+/// frames would leave through a network card.
+#[derive(Args, Debug)]
+pub struct SendArgs {
+    /// Interface to send on
+    #[arg(long, short = 'i', value_name = "NAME")]
+    pub interface: String,
+    /// MAC that the frames come from. Take one that no device has, like 02:00:00:00:be:ef: switches learn from
+    /// these frames where it is, and would send a real device's traffic here
+    #[arg(long, value_name = "MAC")]
+    pub source: String,
+    /// MAC that they go to. The default is a locally administered group that nobody joins: switches flood it as
+    /// they flood broadcasts, but no host is woken. Take ff:ff:ff:ff:ff:ff for an exporter with --no-promiscuous
+    /// or a switch that holds back unknown groups
+    #[arg(long, value_name = "MAC", default_value = "03:6d:61:63:77:61")]
+    pub destination: String,
+    /// How many frames
+    #[arg(
+        long,
+        short = 'c',
+        value_name = "N",
+        default_value = "3",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub count: u32,
+    /// Time between two of them; like 3s or 500ms
+    #[arg(long, value_name = "DURATION", default_value = "3s")]
+    pub interval: String,
+    /// Send, though a switch with port security may shut the port
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Say all that is wrong with an inventory, or what it says of one MAC.
+///
+/// Exit code 0: the exporter would take it. 1: it would not; each fault is a line on stdout, with file and line.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Inventory to check; repeatable: several are checked together, as the exporter would merge them
+    #[arg(
+        long = "inventory.file",
+        value_name = "FILE",
+        env = "MACWATCH_INVENTORY_FILE",
+        value_delimiter = ','
+    )]
+    pub inventory_file: Vec<PathBuf>,
+    /// Tell how macwatch sees this MAC, instead of what the files hold
+    #[arg(long, value_name = "MAC")]
+    pub explain: Option<String>,
 }
 
 /// A number, or what one looks like.

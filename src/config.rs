@@ -6,32 +6,38 @@ use std::time::Duration;
 
 use crate::capture::{Direction, Settings};
 use crate::cli::{
-    self, CaptureArgs, InterfaceArgs, InventoryArgs, LogArgs, ServeArgs, SourcesArgs, WatchArgs, WebArgs,
+    self, CaptureArgs, CheckArgs, InterfaceArgs, InventoryArgs, LogArgs, SendArgs, ServeArgs, SourcesArgs,
+    WatchArgs, WebArgs,
 };
 use crate::exporter;
 use crate::interface::select::{NamePattern, Selection};
 use crate::log;
+use crate::mac::{self, Mac};
 use crate::sources::Limits;
 use crate::web::{self, listen::ListenAddress};
 
 /// A value that cannot be used: exit code 2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
-    value: String,
+    /// None if there is none where one is needed.
+    value: Option<String>,
     option: &'static str,
     why: String,
 }
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "invalid value '{}' for '{}': {}", self.value, self.option, self.why)
+        match &self.value {
+            Some(value) => write!(f, "invalid value '{value}' for '{}': {}", self.option, self.why),
+            None => write!(f, "'{}' is missing: {}", self.option, self.why),
+        }
     }
 }
 
 impl std::error::Error for Invalid {}
 
 fn invalid<'a>(option: &'static str, value: &'a str) -> impl FnOnce(String) -> Invalid + use<'a> {
-    move |why| Invalid { value: value.to_owned(), option, why }
+    move |why| Invalid { value: Some(value.to_owned()), option, why }
 }
 
 /// All that the main job needs.
@@ -96,6 +102,87 @@ impl TryFrom<&WatchArgs> for Watch {
             count: args.count,
             json: args.json,
         })
+    }
+}
+
+/// All that `send` needs.
+#[derive(Clone, Debug)]
+pub struct Drill {
+    /// The interface's name.
+    pub interface: String,
+    /// Where the frames say they come from.
+    pub source: Mac,
+    /// Where they go.
+    pub destination: Mac,
+    /// How many.
+    pub count: u32,
+    /// Time between two.
+    pub interval: Duration,
+    /// Somebody answers for what a switch may do.
+    pub yes: bool,
+}
+
+impl TryFrom<&SendArgs> for Drill {
+    type Error = Invalid;
+
+    fn try_from(args: &SendArgs) -> Result<Self, Invalid> {
+        let name = args.interface.as_str();
+        let refuse = invalid("--interface <NAME>", name);
+        match NamePattern::new(name) {
+            Ok(pattern) if pattern.literal().is_none() => {
+                return Err(refuse("frames are sent on one interface; give its name".to_owned()));
+            }
+            Ok(_) if name.is_empty() => return Err(refuse("give the name of an interface".to_owned())),
+            Ok(_) => {}
+            Err(why) => return Err(refuse(why)),
+        }
+        Ok(Self {
+            interface: name.to_owned(),
+            source: address("--source <MAC>", &args.source)?,
+            destination: address("--destination <MAC>", &args.destination)?,
+            count: args.count,
+            interval: interval(&args.interval)?,
+            yes: args.yes,
+        })
+    }
+}
+
+fn address(option: &'static str, text: &str) -> Result<Mac, Invalid> {
+    mac::parse(text).map_err(invalid(option, text))
+}
+
+/// Test frames are harmless because they are few.
+fn interval(text: &str) -> Result<Duration, Invalid> {
+    let refuse = |why: String| invalid("--interval <DURATION>", text)(why);
+    let interval = humantime::parse_duration(text)
+        .map_err(|error| refuse(format!("{error}; write it like 3s, 500ms or 1m30s")))?;
+    if interval < Duration::from_millis(10) {
+        return Err(refuse("take at least 10ms: a hundred frames a second are enough".to_owned()));
+    }
+    Ok(interval)
+}
+
+/// All that `check` needs.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// Inventories, at least one.
+    pub inventories: Vec<PathBuf>,
+    /// The address to explain.
+    pub explain: Option<Mac>,
+}
+
+impl TryFrom<&CheckArgs> for Check {
+    type Error = Invalid;
+
+    fn try_from(args: &CheckArgs) -> Result<Self, Invalid> {
+        let files = args.inventory_file.iter().filter(|file| !file.as_os_str().is_empty());
+        let inventories: Vec<_> = files.cloned().collect();
+        if inventories.is_empty() {
+            let why = "name what to check: one or more inventories".to_owned();
+            return Err(Invalid { value: None, option: "--inventory.file <FILE>", why });
+        }
+        let explain = args.explain.as_deref().map(|text| address("--explain <MAC>", text)).transpose()?;
+        Ok(Self { inventories, explain })
     }
 }
 

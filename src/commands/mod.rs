@@ -1,8 +1,11 @@
 //! What can be asked of the program, and how each job starts and ends.
 
+mod check;
 mod interfaces;
+mod send;
 mod serve;
 mod shutdown;
+mod time;
 mod watch;
 
 use std::fmt;
@@ -56,6 +59,8 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
             None => serve::run(&cli.serve).await,
             Some(Command::Watch(args)) => watch::run(args).await,
             Some(Command::Interfaces(args)) => interfaces::run(args).await,
+            Some(Command::Send(args)) => send::run(args).await,
+            Some(Command::Check(args)) => check::run(args).await,
         }
     };
     // One thread: capabilities are dropped before there is another, and a page now and then needs no more.

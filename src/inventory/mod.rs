@@ -87,12 +87,21 @@ impl Inventory {
     ///
     /// All that is wrong, with file and line; the list is cut after some.
     pub fn load(files: &[PathBuf]) -> Result<Self, Vec<Fault>> {
+        Self::load_telling(files, MOST_FAULTS)
+    }
+
+    /// The same, with a list that is cut after this many lines.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong, with file and line.
+    pub fn load_telling(files: &[PathBuf], most: usize) -> Result<Self, Vec<Fault>> {
         let mut inventory = Self::default();
         let mut faults = Vec::new();
         for path in files {
             let file: Arc<Path> = path.as_path().into();
             match read::read(path) {
-                Ok(text) => inventory.add(&file, &text, &mut faults),
+                Ok(text) => inventory.add(&file, &text, &mut faults, most),
                 Err(what) => faults.push(Fault { place: Place { file, line: 0 }, what }),
             }
         }
@@ -100,7 +109,7 @@ impl Inventory {
     }
 
     /// Adds the entries of one file's text.
-    fn add(&mut self, file: &Arc<Path>, text: &[u8], faults: &mut Vec<Fault>) {
+    fn add(&mut self, file: &Arc<Path>, text: &[u8], faults: &mut Vec<Fault>, most: usize) {
         let mut untold = 0usize;
         for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
             let place = Place { file: Arc::clone(file), line: index + 1 };
@@ -114,7 +123,7 @@ impl Inventory {
                 }
                 Err(what) => what,
             };
-            if faults.len() < MOST_FAULTS {
+            if faults.len() < most {
                 faults.push(Fault { place, what: fault });
             } else {
                 untold += 1;
@@ -178,6 +187,11 @@ impl Entry {
     /// Whether it is one address, not a prefix.
     pub fn is_exact(&self) -> bool {
         self.bits == BITS
+    }
+
+    /// What it fits, as a person would write it.
+    pub fn pattern(&self) -> String {
+        written(self.mac, self.bits)
     }
 }
 

@@ -7,7 +7,7 @@ use super::*;
 fn load(text: &[u8]) -> Result<Inventory, Vec<String>> {
     let mut inventory = Inventory::default();
     let mut faults = Vec::new();
-    inventory.add(&Path::new("ethers").into(), text, &mut faults);
+    inventory.add(&Path::new("ethers").into(), text, &mut faults, MOST_FAULTS);
     if faults.is_empty() { Ok(inventory) } else { Err(faults.iter().map(ToString::to_string).collect()) }
 }
 

@@ -3,12 +3,12 @@
 use std::io::{self, BufWriter, Write};
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::Sighting;
 use super::summary::Summary;
+use crate::commands::time::{clock_time, timestamp};
 use crate::config::Watch;
 
 /// Prints sightings.
@@ -105,16 +105,6 @@ impl Printer {
             frames => writeln!(out, "  ({frames} frames)"),
         }
     }
-}
-
-/// A clock beyond the year 9999 shows its end.
-fn timestamp(unix_ms: u64) -> Timestamp {
-    i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX)
-}
-
-/// Local time of day, to the millisecond.
-pub(super) fn clock_time(unix_ms: u64, zone: &TimeZone) -> String {
-    timestamp(unix_ms).to_zoned(zone.clone()).strftime("%H:%M:%S%.3f").to_string()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::Sighting;
-use super::print::clock_time;
+use crate::commands::time::clock_time;
 use crate::mac::Mac;
 
 /// Sources that are remembered. Strangers choose how many there are; the rest is counted together.
