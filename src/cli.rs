@@ -1,6 +1,6 @@
 //! The command line, as typed. [`crate::config`] makes valid values of it.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
 
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
@@ -51,9 +51,20 @@ pub enum Command {
     Watch(WatchArgs),
     /// List the interfaces, and say of each why it is or is not watched.
     Interfaces(InterfacesArgs),
-    /// Put test frames on the wire under a MAC of your choice: the fire drill.
+    /// Put a few test frames on the wire under a MAC of your choice: the fire drill.
+    ///
+    /// They have EtherType 0x88b5 (IEEE 802, local experimental), which no host answers, and a text for whoever
+    /// finds them. Three of them, three seconds apart, are what an alert on unknown sources waits for: more than
+    /// 5 s between a source's first frame and its newest. Root or CAP_NET_RAW is needed.
+    ///
+    /// A switch with port security may shut the port that a strange MAC appears on. So --yes is asked for where
+    /// frames would leave through a network card. An exporter on this machine does not see the frames if it
+    /// captures with --capture.direction in.
     Send(SendArgs),
     /// Say all that is wrong with an inventory, or what it says of one MAC.
+    ///
+    /// Exit code 0: the exporter would take it. 1: it would not; each fault is a line on stdout, with file and
+    /// line.
     Check(CheckArgs),
 }
 
@@ -296,14 +307,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Put harmless test frames on the wire under a MAC of your choice: the fire drill.
-///
-/// The frames have EtherType 0x88b5 (IEEE 802, local experimental), which no host answers, and a text for
-/// whoever finds them. Three of them, three seconds apart, are what an alert on unknown sources wants to see:
-/// more than 5 s between a source's first frame and its newest. Root or CAP_NET_RAW is needed.
-///
-/// A switch with port security may shut the port that a strange MAC appears on. So --yes is asked for where
-/// frames would leave through a network card.
+/// Options of `send`. They have no variables: what is set for the exporter is not meant for a drill.
 #[derive(Args, Debug)]
 pub struct SendArgs {
     /// Interface to send on
@@ -335,9 +339,7 @@ pub struct SendArgs {
     pub yes: bool,
 }
 
-/// Say all that is wrong with an inventory, or what it says of one MAC.
-///
-/// Exit code 0: the exporter would take it. 1: it would not; each fault is a line on stdout, with file and line.
+/// Options of `check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
     /// Inventory to check; repeatable: several are checked together, as the exporter would merge them
@@ -347,7 +349,7 @@ pub struct CheckArgs {
         env = "MACWATCH_INVENTORY_FILE",
         value_delimiter = ','
     )]
-    pub inventory_file: Vec<PathBuf>,
+    pub inventory_file: Vec<OsString>,
     /// Tell how macwatch sees this MAC, instead of what the files hold
     #[arg(long, value_name = "MAC")]
     pub explain: Option<String>,

@@ -175,8 +175,9 @@ impl TryFrom<&CheckArgs> for Check {
     type Error = Invalid;
 
     fn try_from(args: &CheckArgs) -> Result<Self, Invalid> {
-        let files = args.inventory_file.iter().filter(|file| !file.as_os_str().is_empty());
-        let inventories: Vec<_> = files.cloned().collect();
+        // As with patterns, an empty item is none.
+        let files = args.inventory_file.iter().filter(|file| !file.is_empty());
+        let inventories: Vec<_> = files.map(PathBuf::from).collect();
         if inventories.is_empty() {
             let why = "name what to check: one or more inventories".to_owned();
             return Err(Invalid { value: None, option: "--inventory.file <FILE>", why });

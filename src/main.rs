@@ -51,7 +51,8 @@ fn refuse(error: &clap::Error) -> ExitCode {
     if error.kind() == ErrorKind::ArgumentConflict {
         parts.push("options go after the command, like `macwatch watch -i eth0`");
     }
-    say(&format!("{}; see --help", parts.join("; ")));
+    // A line that ends in a colon introduces the next.
+    say(&format!("{}; see --help", parts.join("; ").replace(":; ", ": ")));
     ExitCode::from(2)
 }
 

@@ -115,7 +115,7 @@ async fn send(
         sender.send(&frame).map_err(cannot(format!("send frame {number} of {count} on {name}")))?;
         sent.set(number);
         let time = clock_time(Moment::now().unix_ms, &zone);
-        print(format!("{time}  {name:<8}  {source} > {destination}  {}\n", frame.len())).await?;
+        print(format!("{time}  {name:<8}  {source} > {destination}  {} bytes\n", frame.len())).await?;
     }
     Ok(())
 }
