@@ -102,11 +102,11 @@ fn help_names_exactly_the_options_that_work_and_their_variables() {
             let variable = format!("[env: {}=]", variable(option));
             assert!(words.join(" ").contains(&variable), "{variable}");
         }
-        for command in ["  watch ", "  interfaces ", "  help "] {
+        for command in ["  watch ", "  interfaces ", "  send ", "  check ", "  help "] {
             assert!(text.contains(command), "{command}");
         }
     }
-    for command in ["watch", "interfaces"] {
+    for command in ["watch", "interfaces", "send", "check"] {
         let output = run(&format!("{command} --help"));
         assert!(output.status.success() && output.stderr.is_empty());
         assert!(String::from_utf8(output.stdout).unwrap().contains(&format!("Usage: macwatch {command} ")));
@@ -151,6 +151,19 @@ fn what_cannot_be_used_is_named_with_a_remedy() {
         ("watch -c 0", &["'0'", "--count"]),
         ("watch -i eth[", &["'eth['"]),
         ("interfaces -i eth[", &["'eth['"]),
+        ("send --source 02:00:00:00:be:ef", &["not provided: --interface <NAME>"]),
+        ("send -i eth0", &["not provided: --source <MAC>"]),
+        ("send -i eth* --source 02:00:00:00:be:ef", &["'eth*'", "one interface"]),
+        ("send -i an-interface-name --source 02:00:00:00:be:ef", &["'an-interface-name'", "15 bytes"]),
+        ("send -i eth0 --source 02:00:00:00:be", &["'02:00:00:00:be'", "--source", "5 bytes"]),
+        ("send -i eth0 --source 2:: --destination x", &["'2::'", "like 02:42:ac:11:00:02"]),
+        ("send -i eth0 --source 02:00:00:00:be:ef --destination x", &["'x'", "--destination"]),
+        ("send -i eth0 --source 02:00:00:00:be:ef --count 0", &["'0'", "--count"]),
+        ("send -i eth0 --source 02:00:00:00:be:ef --interval 3", &["'3'", "500ms"]),
+        ("send -i eth0 --source 02:00:00:00:be:ef --interval 1ms", &["'1ms'", "at least 10ms"]),
+        ("check", &["'--inventory.file <FILE>' is missing", "inventories"]),
+        ("check --explain 02:00:00:00:be:ef", &["'--inventory.file <FILE>' is missing"]),
+        ("check --inventory.file x --explain y", &["'y'", "--explain"]),
     ] {
         assert_refused(&run(arguments), 2, parts);
         assert_refused(&run(arguments), 2, &[remedy]);

@@ -12,6 +12,7 @@
 
 mod common;
 
+mod check;
 mod cli;
 mod counting;
 mod following;
@@ -24,6 +25,7 @@ mod load;
 mod page;
 mod permissions;
 mod prometheus;
+mod send;
 mod signals;
 mod watching;
 mod wire;

@@ -115,8 +115,9 @@ fn what_is_missing_is_named_with_its_remedy() {
         return;
     }
     let binary = shared_binary();
-    let ours = Namespace::new();
-    for job in [&[][..], &["watch"][..]] {
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    for job in [&[][..], &["watch"], &["send", "-i", "mw0", "--source", "02:00:00:00:be:ef"]] {
         let mut program = Program::spawn(as_nobody(&ours, "-all", &binary).args(job));
         assert_eq!(program.wait().code(), Some(1));
         let said = program.stderr();
