@@ -225,7 +225,7 @@ pub struct InventoryArgs {
         env = "MACWATCH_INVENTORY_FILE",
         value_delimiter = ','
     )]
-    pub files: Vec<PathBuf>,
+    pub files: Vec<OsString>,
 }
 
 /// The server.
@@ -342,14 +342,9 @@ pub struct SendArgs {
 /// Options of `check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// Inventory to check; repeatable: several are checked together, as the exporter would merge them
-    #[arg(
-        long = "inventory.file",
-        value_name = "FILE",
-        env = "MACWATCH_INVENTORY_FILE",
-        value_delimiter = ','
-    )]
-    pub inventory_file: Vec<OsString>,
+    /// What to check: several files are checked together, as the exporter would merge them.
+    #[command(flatten)]
+    pub inventory: InventoryArgs,
     /// Tell how macwatch sees this MAC, instead of what the files hold
     #[arg(long, value_name = "MAC")]
     pub explain: Option<String>,

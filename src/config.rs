@@ -176,8 +176,7 @@ impl TryFrom<&CheckArgs> for Check {
 
     fn try_from(args: &CheckArgs) -> Result<Self, Invalid> {
         // As with patterns, an empty item is none.
-        let files = args.inventory_file.iter().filter(|file| !file.is_empty());
-        let inventories: Vec<_> = files.map(PathBuf::from).collect();
+        let inventories = inventory(&args.inventory);
         if inventories.is_empty() {
             let why = "name what to check: one or more inventories".to_owned();
             return Err(Invalid { value: None, option: "--inventory.file <FILE>", why });
@@ -231,7 +230,7 @@ fn patterns(option: &'static str, texts: &[String]) -> Result<Vec<NamePattern>, 
 
 /// An empty item is none, as with patterns.
 fn inventory(args: &InventoryArgs) -> Vec<PathBuf> {
-    args.files.iter().filter(|file| !file.as_os_str().is_empty()).cloned().collect()
+    args.files.iter().filter(|file| !file.is_empty()).map(PathBuf::from).collect()
 }
 
 fn settings(interfaces: &InterfaceArgs, capture: &CaptureArgs) -> Result<Settings, Invalid> {
