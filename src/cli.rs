@@ -232,9 +232,10 @@ pub struct InventoryArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Web")]
 pub struct WebArgs {
-    /// Address to serve on; repeatable. Examples: :10148 (all addresses), 127.0.0.1:10148, [::1]:10148
+    /// Addresses to serve on.
     #[arg(
         long = "web.listen-address",
+        help = "Address to serve on; repeatable. Examples: :10148 (all addresses), 127.0.0.1:10148, [::1]:10148",
         value_name = "ADDRESS",
         env = "MACWATCH_WEB_LISTEN_ADDRESS",
         value_delimiter = ',',

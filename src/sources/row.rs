@@ -13,7 +13,7 @@ use crate::exposition;
 use crate::frame::wire::Wire;
 use crate::mac::Mac;
 
-/// One source: its counters and labels, and when it was seen. Frames are counted through its [`Handles`].
+/// One source: its counters and labels, and when it was seen. Frames are counted through its handles, in the table.
 #[derive(Debug)]
 pub struct Row {
     frames: IntCounter,

@@ -153,7 +153,7 @@ fn a_broken_edit_keeps_the_last_good_list() {
     assert_eq!(known(&page, &mac), Some(1.0));
     assert_eq!(page.value("macwatch_inventory_entries"), 1.0);
     let log = exporter.log();
-    for part in ["ethers:2: 02:00:00:00:00 has 5 bytes", "ethers:3: 02:00:00:00:00:01 has no name"] {
+    for part in ["ethers:2: \\\"02:00:00:00:00\\\" has 5 bytes", "ethers:3: 02:00:00:00:00:01 has no name"] {
         assert!(log.contains(part), "{part} in {log}");
     }
 
