@@ -24,8 +24,8 @@ fn buffers_sent(namespace: &Namespace, interface: &str) -> f64 {
 }
 
 /// Sends much there, a little back, over one connection.
-fn transfer(client: &Namespace, server: &Namespace) {
-    let listener = server.inside(|| TcpListener::bind("10.7.0.4:7777").unwrap());
+fn transfer(client: &Namespace, server: &Namespace, address: &str) {
+    let listener = server.inside(|| TcpListener::bind(address).unwrap());
     thread::scope(|scope| {
         scope.spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
@@ -34,7 +34,7 @@ fn transfer(client: &Namespace, server: &Namespace) {
             stream.read_exact(&mut all).unwrap();
             stream.write_all(&all[..BACK]).unwrap();
         });
-        let mut stream = client.inside(|| TcpStream::connect("10.7.0.4:7777").unwrap());
+        let mut stream = client.inside(|| TcpStream::connect(address).unwrap());
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.write_all(&vec![7; THERE]).unwrap();
         stream.read_exact(&mut vec![0; BACK]).unwrap();
@@ -86,7 +86,7 @@ fn the_same_transfer_is_the_same_everywhere() {
     // Only now may anyone speak.
     a.ip("addr add 10.7.0.1/24 dev a0");
     d.ip("addr add 10.7.0.4/24 dev d0");
-    transfer(&a, &d);
+    transfer(&a, &d, "10.7.0.4:7777");
 
     // The last acknowledgements may still be on their way.
     let begun = Instant::now();
@@ -116,4 +116,59 @@ fn the_same_transfer_is_the_same_everywhere() {
     assert!(sent * 2.0 < there_frames, "A sent no super-frames: {sent} buffers, {there_frames} frames");
     assert_eq!(buffers_sent(&c, "cd"), there_frames, "C did not cut: {counts:?}");
     assert!(merged.wait().success(), "D merged nothing");
+}
+
+/// Super-frames of more than 64 KiB. In IPv6 the kernel puts a jumbo option into each, and takes it out again
+/// where they are cut.
+///
+/// ```text
+/// A ──────── bridge ──────── D
+/// a0       sa      sd (cut)  d0
+/// ```
+#[test]
+fn big_tcp_is_the_same_whole_and_cut() {
+    if !root() {
+        return;
+    }
+    let (a, s, d) = (Namespace::new(), Namespace::new(), Namespace::new());
+    veth(&a, "a0", &s, "sa");
+    veth(&s, "sd", &d, "d0");
+    for (namespace, interface) in [(&a, "a0"), (&s, "sa"), (&s, "sd"), (&d, "d0")] {
+        namespace.ip(&format!("link set {interface} gso_max_size 185000 gro_max_size 185000"));
+    }
+    bridge(&s, "br0");
+    ["sa", "sd"].iter().for_each(|port| s.ip(&format!("link set {port} master br0")));
+    offloads(&s, "sd", "tso off gso off sg off tx off");
+    offloads(&d, "d0", "gro off");
+    for namespace in [&a, &d] {
+        namespace.inside(|| {
+            for file in ["tcp_wmem", "tcp_rmem"] {
+                let path = format!("/proc/sys/net/ipv4/{file}");
+                std::fs::write(path, "4096 8388608 16777216").unwrap();
+            }
+        });
+    }
+    let exporter = Exporter::start(&s, "-i sa -i sd");
+    exporter.wait_up("sa");
+    exporter.wait_up("sd");
+    let arguments = "-n -i sa -c 1 greater 70000".split_whitespace();
+    let mut larger = Program::spawn(s.command("tcpdump").args(arguments));
+    larger.wait_said("listening on");
+    for (namespace, interface, host) in [(&a, "a0", 1), (&d, "d0", 4)] {
+        let path = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
+        namespace.inside(|| std::fs::write(path, "0").unwrap());
+        namespace.ip(&format!("addr add fd00::{host}/64 dev {interface} nodad"));
+    }
+    transfer(&a, &d, "[fd00::4]:7777");
+
+    let mac = a.run("cat /sys/class/net/a0/address").trim().to_owned();
+    let page = exporter.wait_page("the same on both sides", |page| {
+        let (whole, cut) = (page.source("sa", &mac), page.source("sd", &mac));
+        whole == cut && whole.1 > THERE as f64
+    });
+    let (frames, bytes) = page.source("sa", &mac);
+    // 1428 bytes of payload behind 86 of headers, none of them the jumbo option's.
+    let full = (THERE as f64 / 1428.0).ceil();
+    assert!(frames >= full && bytes >= THERE as f64 + 86.0 * full, "{frames} frames, {bytes} bytes");
+    assert!(larger.wait().success(), "no super-frame of more than 64 KiB");
 }
