@@ -31,6 +31,8 @@
 //! | [`exporter`] | the main job, put together: the page, the landing page | all of the above |
 //! | [`commands`] | the other jobs: `watch`, `interfaces`, `send`, `check`; and how each starts and ends | all of the above |
 //! | [`cli`], [`config`] | what was typed; what is valid | `config` alone reads `cli`; `commands` hands it on |
+//! | [`inventory`] | which addresses somebody vouches for | `mac`, `textfile` |
+//! | [`textfile`] | files that others keep: reading them, what is wrong with them | nothing of ours |
 //! | [`build`], [`privileges`], [`log`] | what was built; capabilities; the log | nothing of ours |
 //! | `sys` | the only unsafe code | nothing of ours |
 //!
@@ -76,4 +78,5 @@ pub mod privileges;
 pub mod sender;
 pub mod sources;
 mod sys;
+pub mod textfile;
 pub mod web;

@@ -10,15 +10,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module and the others that it may name. Nothing else is allowed, and each must be listed.
-const KNOWS: [(&str, &[&str]); 18] = [
+const KNOWS: [(&str, &[&str]); 19] = [
     ("build", &[]),
     ("mac", &[]),
     ("clock", &[]),
     ("frame", &["mac"]),
     ("exposition", &[]),
+    ("textfile", &[]),
+    ("inventory", &["mac", "textfile"]),
     ("sources", &["mac", "clock", "frame", "exposition"]),
     ("interface", &["mac"]),
-    ("inventory", &["mac"]),
     ("known", &["mac", "inventory", "sources"]),
     ("sender", &[]),
     ("capture", &["mac", "clock", "frame", "interface", "sys"]),
@@ -63,6 +64,7 @@ const COMMANDS: (&str, &[&str]) = (
         "web",
         "exporter",
         "inventory",
+        "textfile",
         "known",
         "log",
         "privileges",

@@ -12,20 +12,18 @@
 
 pub mod follow;
 mod parse;
-mod read;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::mac::Mac;
+use crate::textfile::{self, Faults, MOST_FAULTS};
+
+pub use crate::textfile::{Fault, Place};
 
 /// Bits of a whole address.
 const BITS: u8 = 48;
-
-/// Most entries that are listed in full when something is wrong: a binary file would fill the log.
-const MOST_FAULTS: usize = 50;
 
 /// What the inventory says of one address or prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,39 +36,6 @@ pub struct Entry {
     pub name: Arc<str>,
     /// Where it stands.
     pub place: Place,
-}
-
-/// A line of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The file.
-    pub file: Arc<Path>,
-    /// Its line, from 1.
-    pub line: usize,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file.display(), self.line)
-    }
-}
-
-/// Something that is wrong with a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// Where: line 0 is the file as a whole.
-    pub place: Place,
-    /// What, and what to do.
-    pub what: String,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.place.line {
-            0 => write!(f, "{}: {}", self.place.file.display(), self.what),
-            _ => write!(f, "{}: {}", self.place, self.what),
-        }
-    }
 }
 
 /// All entries of all files.
@@ -100,39 +65,29 @@ impl Inventory {
         let mut faults = Vec::new();
         for path in files {
             let file: Arc<Path> = path.as_path().into();
-            match read::read(path) {
-                Ok(text) => inventory.add(&file, &text, &mut faults, most),
+            match textfile::read(path) {
+                Ok(text) => faults.extend(inventory.add(&file, &text, most)),
                 Err(what) => faults.push(Fault { place: Place { file, line: 0 }, what }),
             }
         }
         if faults.is_empty() { Ok(inventory) } else { Err(faults) }
     }
 
-    /// Adds the entries of one file's text.
-    fn add(&mut self, file: &Arc<Path>, text: &[u8], faults: &mut Vec<Fault>, most: usize) {
-        let mut untold = 0usize;
+    /// Adds the entries of one file's text; says what is wrong with it, in so many lines at the most.
+    fn add(&mut self, file: &Arc<Path>, text: &[u8], most: usize) -> Vec<Fault> {
+        let mut faults = Faults::new(file, most);
         for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
             let place = Place { file: Arc::clone(file), line: index + 1 };
-            let fault = match parse::line(line) {
-                Ok(None) => continue,
-                Ok(Some((mac, bits, name))) => {
-                    match self.insert(Entry { mac, bits, name: name.into(), place: place.clone() }) {
-                        Ok(()) => continue,
-                        Err(what) => what,
-                    }
-                }
-                Err(what) => what,
+            let added = match parse::line(line) {
+                Ok(None) => Ok(()),
+                Ok(Some((mac, bits, name))) => self.insert(Entry { mac, bits, name: name.into(), place }),
+                Err(what) => Err(what),
             };
-            if faults.len() < most {
-                faults.push(Fault { place, what: fault });
-            } else {
-                untold += 1;
+            if let Err(what) = added {
+                faults.add(index + 1, what);
             }
         }
-        if untold > 0 {
-            let place = Place { file: Arc::clone(file), line: 0 };
-            faults.push(Fault { place, what: format!("{untold} more faults like these") });
-        }
+        faults.into_list()
     }
 
     /// Adds an entry; the same one twice is fine, also in two files.

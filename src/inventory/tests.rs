@@ -3,11 +3,11 @@ use std::io::Write as _;
 use proptest::prelude::*;
 
 use super::*;
+use crate::textfile::MOST_FAULTS;
 
 fn load(text: &[u8]) -> Result<Inventory, Vec<String>> {
     let mut inventory = Inventory::default();
-    let mut faults = Vec::new();
-    inventory.add(&Path::new("ethers").into(), text, &mut faults, MOST_FAULTS);
+    let faults = inventory.add(&Path::new("ethers").into(), text, MOST_FAULTS);
     if faults.is_empty() { Ok(inventory) } else { Err(faults.iter().map(ToString::to_string).collect()) }
 }
 

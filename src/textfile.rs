@@ -1,0 +1,116 @@
+//! Text files that somebody else keeps: reading one, which may be anything and must not hang, and saying what is
+//! wrong with it, and where.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Most faults of one file that are listed: a binary file would fill the log.
+pub const MOST_FAULTS: usize = 50;
+
+/// Largest file: a hundred bytes for each of 640,000 lines.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// A line of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: Arc<Path>,
+    /// Its line, from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}
+
+/// Something that is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Where: line 0 is the file as a whole.
+    pub place: Place,
+    /// What, and what to do.
+    pub what: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place.line {
+            0 => write!(f, "{}: {}", self.place.file.display(), self.what),
+            _ => write!(f, "{}: {}", self.place, self.what),
+        }
+    }
+}
+
+/// All that is wrong with one file; the list is cut after some.
+#[derive(Debug)]
+pub struct Faults {
+    file: Arc<Path>,
+    most: usize,
+    list: Vec<Fault>,
+    untold: usize,
+}
+
+impl Faults {
+    /// Nothing wrong so far; at most so many lines will be listed, usually [`MOST_FAULTS`].
+    pub fn new(file: &Arc<Path>, most: usize) -> Self {
+        Self { file: Arc::clone(file), most, list: Vec::new(), untold: 0 }
+    }
+
+    /// Something is wrong in this line; 0 is the file as a whole.
+    pub fn add(&mut self, line: usize, what: String) {
+        if self.list.len() < self.most {
+            self.list.push(Fault { place: Place { file: Arc::clone(&self.file), line }, what });
+        } else {
+            self.untold += 1;
+        }
+    }
+
+    /// The list, with how many were left out.
+    pub fn into_list(mut self) -> Vec<Fault> {
+        if self.untold > 0 {
+            let place = Place { file: self.file, line: 0 };
+            self.list.push(Fault { place, what: format!("{} more faults like these", self.untold) });
+        }
+        self.list
+    }
+}
+
+/// The file's bytes.
+///
+/// # Errors
+///
+/// What is wrong, and what to do.
+pub fn read(path: &Path) -> Result<Vec<u8>, String> {
+    // Without O_NONBLOCK, opening a FIFO waits for somebody to write into it.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(|error| explain(&error))?;
+    let facts = file.metadata().map_err(|error| explain(&error))?;
+    if !facts.is_file() {
+        return Err("it is not a regular file".to_owned());
+    }
+    let too_large = || format!("it is larger than {} MiB; is it the right file?", MOST_BYTES >> 20);
+    if facts.len() > MOST_BYTES {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::new();
+    // One more, to notice a file that grows.
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|error| explain(&error))?;
+    if bytes.len() as u64 > MOST_BYTES { Err(too_large()) } else { Ok(bytes) }
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "it may not be read; check its owner and mode".to_owned(),
+        _ => format!("it cannot be read: {error}"),
+    }
+}
