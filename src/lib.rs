@@ -31,6 +31,7 @@
 //! | [`exporter`] | the main job, put together: the page, the landing page | all of the above |
 //! | [`commands`] | the other jobs: `watch`, `interfaces`, `send`, `check`; and how each starts and ends | all of the above |
 //! | [`cli`], [`config`] | what was typed; what is valid | `config` alone reads `cli`; `commands` hands it on |
+//! | [`address`] | what kind of address one is | `mac` |
 //! | [`inventory`] | which addresses somebody vouches for | `mac`, `textfile` |
 //! | [`textfile`] | files that others keep: reading them, what is wrong with them | nothing of ours |
 //! | [`build`], [`privileges`], [`log`] | what was built; capabilities; the log | nothing of ours |
@@ -60,6 +61,7 @@
 //! | rendering fails | that scrape: 500 |
 //! | no `CAP_NET_RAW` | the start: exit 1, with the remedy |
 
+pub mod address;
 pub mod build;
 pub mod capture;
 pub mod cli;

@@ -10,13 +10,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module and the others that it may name. Nothing else is allowed, and each must be listed.
-const KNOWS: [(&str, &[&str]); 19] = [
+const KNOWS: &[(&str, &[&str])] = &[
     ("build", &[]),
     ("mac", &[]),
     ("clock", &[]),
     ("frame", &["mac"]),
     ("exposition", &[]),
     ("textfile", &[]),
+    ("address", &["mac"]),
     ("inventory", &["mac", "textfile"]),
     ("sources", &["mac", "clock", "frame", "exposition"]),
     ("interface", &["mac"]),
