@@ -32,6 +32,7 @@
 //! | [`commands`] | the other jobs: `watch`, `interfaces`, `send`, `check`; and how each starts and ends | all of the above |
 //! | [`cli`], [`config`] | what was typed; what is valid | `config` alone reads `cli`; `commands` hands it on |
 //! | [`address`] | what kind of address one is | `mac` |
+//! | [`vendor`] | whom the IEEE gave its prefix | `mac`, `textfile` |
 //! | [`inventory`] | which addresses somebody vouches for | `mac`, `textfile` |
 //! | [`textfile`] | files that others keep: reading them, what is wrong with them | nothing of ours |
 //! | [`build`], [`privileges`], [`log`] | what was built; capabilities; the log | nothing of ours |
@@ -81,4 +82,5 @@ pub mod sender;
 pub mod sources;
 mod sys;
 pub mod textfile;
+pub mod vendor;
 pub mod web;

@@ -71,6 +71,11 @@ impl Faults {
         }
     }
 
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// The list, with how many were left out.
     pub fn into_list(mut self) -> Vec<Fault> {
         if self.untold > 0 {

@@ -18,6 +18,7 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("exposition", &[]),
     ("textfile", &[]),
     ("address", &["mac"]),
+    ("vendor", &["mac", "textfile"]),
     ("inventory", &["mac", "textfile"]),
     ("sources", &["mac", "clock", "frame", "exposition"]),
     ("interface", &["mac"]),
@@ -39,6 +40,8 @@ const KNOWS: &[(&str, &[&str])] = &[
             "web",
             "inventory",
             "known",
+            "address",
+            "vendor",
         ],
     ),
     ("log", &[]),
@@ -63,6 +66,7 @@ const COMMANDS: (&str, &[&str]) = (
         "inventory",
         "capture",
         "web",
+        "vendor",
         "exporter",
         "inventory",
         "textfile",
@@ -75,7 +79,7 @@ const COMMANDS: (&str, &[&str]) = (
 );
 
 /// Crates that only these modules may name: each has its place, from where it could be replaced.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: &[(&str, &[&str])] = &[
     ("pnet_datalink", &["capture", "interface", "sender"]),
     ("rtnetlink", &["interface"]),
     ("prometheus", &["sources"]),
@@ -83,6 +87,7 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("hyper_util", &["web"]),
     ("http_body_util", &["web"]),
     ("procfs", &["exporter"]),
+    ("csv", &["vendor"]),
     ("clap", &["cli", "main"]),
 ];
 
