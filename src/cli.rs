@@ -1,6 +1,7 @@
 //! The command line, as typed. [`crate::config`] makes valid values of it.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
@@ -83,6 +84,9 @@ pub struct ServeArgs {
     /// Who is known.
     #[command(flatten)]
     pub inventory: InventoryArgs,
+    /// Whose prefixes they are.
+    #[command(flatten)]
+    pub vendor: VendorArgs,
     /// The server.
     #[command(flatten)]
     pub web: WebArgs,
@@ -226,6 +230,15 @@ pub struct InventoryArgs {
         value_delimiter = ','
     )]
     pub files: Vec<OsString>,
+}
+
+/// Whose prefixes the sources have.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Vendors")]
+pub struct VendorArgs {
+    /// File to take vendors from instead of the registry that is built in: Wireshark's manuf, or CSV of the IEEE
+    #[arg(long = "vendor.file", value_name = "FILE", env = "MACWATCH_VENDOR_FILE")]
+    pub file: Option<PathBuf>,
 }
 
 /// The server.

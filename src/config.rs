@@ -49,6 +49,8 @@ pub struct Serve {
     pub direction: Direction,
     /// Files of the inventory; none for no inventory.
     pub inventory: Vec<PathBuf>,
+    /// Where vendors are read from; none for the registry that is built in.
+    pub vendor_file: Option<PathBuf>,
     /// Where to serve.
     pub listen: Vec<ListenAddress>,
 }
@@ -71,6 +73,7 @@ impl TryFrom<&ServeArgs> for Serve {
             },
             inventory: inventory(&args.inventory),
             direction: direction(&args.capture),
+            vendor_file: args.vendor.file.clone(),
             listen,
         })
     }

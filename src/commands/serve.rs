@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -14,6 +15,7 @@ use crate::config::Serve;
 use crate::exporter::{self, Opened, reload::Reloader};
 use crate::known::Known;
 use crate::log;
+use crate::vendor::Vendors;
 use crate::web::listen::ListenAddress;
 
 pub(super) async fn run(args: &ServeArgs) -> Result<(), Failure> {
@@ -33,9 +35,21 @@ pub(super) async fn run(args: &ServeArgs) -> Result<(), Failure> {
         Failure::Cannot(lines.join("\nmacwatch: "))
     })?;
     let opened = Opened { sockets, follower, listeners };
-    exporter::run(config.exporter, opened, known, Arc::new(reloader), shutdown.asked())
+    let vendors = Arc::new(vendors(config.vendor_file.as_deref())?);
+    exporter::run(config.exporter, opened, known, Arc::new(reloader), vendors, shutdown.asked())
         .await
         .map_err(cannot("serve"))
+}
+
+/// Those of a file, or those that are built in.
+fn vendors(file: Option<&Path>) -> Result<Vendors, Failure> {
+    let Some(file) = file else { return Ok(Vendors::embedded()) };
+    let vendors = Vendors::load(file).map_err(|faults| {
+        let lines: Vec<String> = faults.iter().map(|fault| format!("vendor file: {fault}")).collect();
+        Failure::Cannot(lines.join("\nmacwatch: "))
+    })?;
+    tracing::info!(file = %file.display(), prefixes = vendors.len(), "read the vendor file");
+    Ok(vendors)
 }
 
 fn listen(address: &ListenAddress) -> Result<TcpListener, Failure> {

@@ -1,5 +1,6 @@
 //! The main job: capture, count, serve. Puts the other modules together.
 
+mod info;
 pub mod landing;
 pub mod page;
 pub mod process;
@@ -21,6 +22,7 @@ use crate::interface::Interface;
 use crate::interface::follow::Follower;
 use crate::known::Known;
 use crate::sources::{Limits, Snapshot, Sources, Table};
+use crate::vendor::Vendors;
 use crate::web::{self, Site, Traffic};
 
 use landing::Landing;
@@ -99,6 +101,7 @@ pub async fn run(
     opened: Opened,
     known: Arc<Known>,
     reloader: Arc<Reloader>,
+    vendors: Arc<Vendors>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let Opened { sockets, mut follower, listeners } = opened;
@@ -114,6 +117,7 @@ pub async fn run(
         sources: Arc::clone(&sources),
         known,
         reloader: Arc::clone(&reloader),
+        vendors,
         board: Arc::clone(&board),
         traffic: Arc::clone(&traffic),
         process: Process::new(),

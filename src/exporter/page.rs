@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::info;
 use super::process::Process;
 use super::reload::Reloader;
 use crate::build;
@@ -10,13 +11,14 @@ use crate::capture::{Board, Status};
 use crate::exposition::{Family, Kind, Page, Value, labels};
 use crate::known::{Known, is_known};
 use crate::sources::{self, Snapshot, SourceSample, Sources};
+use crate::vendor::Vendors;
 use crate::web::Traffic;
 
 /// What all series of one interface are labelled with.
 const INTERFACE: &str = "interface";
 
 /// A row of the page without its label values and numbers, for sizing the buffer: bytes per source.
-const BYTES_PER_SOURCE: usize = 480;
+const BYTES_PER_SOURCE: usize = 640;
 
 /// What the page is made of.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct Metrics {
     pub known: Arc<Known>,
     /// How the inventory was read.
     pub reloader: Arc<Reloader>,
+    /// Who has which prefix.
+    pub vendors: Arc<Vendors>,
     /// The captures.
     pub board: Arc<Board>,
     /// The server's own counters.
@@ -45,6 +49,9 @@ impl Metrics {
         let mut page = Page::with_capacity(16_384 + rows * BYTES_PER_SOURCE);
         write_sources(&mut page, &books);
         self.write_known(&mut page, &books);
+        let inventory = self.known.inventory();
+        let entry = |mac| inventory.as_ref().and_then(|inventory| inventory.find(mac));
+        info::write(&mut page, &books, &self.vendors, &|mac| entry(mac).map_or("", |entry| &*entry.name));
         write_captures(&mut page, &captures);
         write_books(&mut page, &books, self.sources.limits().most_per_interface());
         write_build(&mut page);

@@ -27,5 +27,6 @@ mod permissions;
 mod prometheus;
 mod send;
 mod signals;
+mod vendor;
 mod watching;
 mod wire;
