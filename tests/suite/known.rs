@@ -120,12 +120,16 @@ fn approval_changes_a_gauge_and_forks_no_series() {
     assert_eq!(known(&before, &mac), Some(0.0));
 
     let of_source = |page: &Metrics| -> Vec<String> {
-        page.matching("macwatch_source_").map(|(name, _)| name.to_owned()).collect()
+        let all = page.matching("macwatch_source_").map(|(name, _)| name.to_owned());
+        // Its labels are there to change: names are joined from it.
+        all.filter(|name| !name.starts_with("macwatch_source_info{")).collect()
     };
     inventory.replace(&entry(1, "a guest"));
     let after = exporter.wait_page("the approval", |page| known(page, &mac) == Some(1.0));
     assert_eq!(of_source(&before), of_source(&after));
     assert_eq!(after.source("mw0", &mac), (1.0, 60.0));
+    let named = format!("macwatch_source_info{{interface=\"mw0\",source_mac=\"{mac}\",name=\"a guest\",");
+    assert_eq!(after.matching(&named).count(), 1);
     assert_eq!(after.interface("unknown_sources", "mw0"), 0.0);
 
     // In place, as a shell does it; and struck off again.
