@@ -41,14 +41,14 @@ fn main() {
 #[divan::bench(sample_count = 50, sample_size = 1)]
 fn render(bencher: Bencher<'_, '_>) {
     let (metrics, _tables) = metrics();
-    bencher.counter(BytesCount::new(metrics.render().len())).bench_local(|| metrics.render());
+    bencher.counter(BytesCount::new(metrics.render(None).page.len())).bench_local(|| metrics.render(None));
 }
 
 /// What a scraper that asks for gzip waits for on top: the crate and level of the server.
 #[divan::bench(sample_count = 20, sample_size = 1)]
 fn compress(bencher: Bencher<'_, '_>) {
     let (metrics, _tables) = metrics();
-    let page = metrics.render();
+    let page = metrics.render(None).page;
     let gzip = || {
         let mut encoder = GzEncoder::new(Vec::with_capacity(page.len() / 8), Compression::fast());
         encoder.write_all(&page).and_then(|()| encoder.finish()).unwrap()

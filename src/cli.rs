@@ -277,6 +277,13 @@ pub struct WebArgs {
         value_parser = BoolishValueParser::new()
     )]
     pub enable_lifecycle: bool,
+    /// Show scrapers the true count of a new source at once: increase() then misses what it sent before
+    #[arg(
+        long = "web.no-zero-first",
+        env = "MACWATCH_WEB_NO_ZERO_FIRST",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub no_zero_first: bool,
 }
 
 /// The log.

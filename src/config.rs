@@ -70,6 +70,7 @@ impl TryFrom<&ServeArgs> for Serve {
                 telemetry_path,
                 max_requests,
                 lifecycle: args.web.enable_lifecycle,
+                zero_first: !args.web.no_zero_first,
             },
             inventory: inventory(&args.inventory),
             direction: direction(&args.capture),

@@ -27,7 +27,7 @@
 //! | [`sender`] | a socket that only sends | nothing of ours |
 //! | [`inventory`] | the addresses that somebody vouches for | `mac` |
 //! | [`capture`] | opens, reads, binds again; where frames go is its caller's choice | `mac`, `frame`, `clock`, `interface`, `sys` |
-//! | [`web`] | the HTTP server; does not know what it serves | nothing of ours |
+//! | [`web`] | the HTTP server; knows which pages scrapers received, not what is on them | nothing of ours |
 //! | [`exporter`] | the main job, put together: the page, the landing page | all of the above |
 //! | [`commands`] | the other jobs: `watch`, `interfaces`, `send`, `check`; and how each starts and ends | all of the above |
 //! | [`cli`], [`config`] | what was typed; what is valid | `config` alone reads `cli`; `commands` hands it on |

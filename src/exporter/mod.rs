@@ -44,6 +44,8 @@ pub struct Config {
     pub max_requests: usize,
     /// Whether a request may ask for a reload.
     pub lifecycle: bool,
+    /// Whether scrapers are shown a new source at 0 first.
+    pub zero_first: bool,
 }
 
 /// What was opened before the privileges to do so were given up.
@@ -137,7 +139,8 @@ pub async fn run(
     let site = Site {
         telemetry_path: config.telemetry_path,
         max_requests: config.max_requests,
-        metrics: Box::new(move || metrics.render()),
+        metrics: Box::new(move |received| metrics.render(received)),
+        remember_scrapers: config.zero_first,
         metrics_type: exposition::CONTENT_TYPE,
         landing: Box::new(move || landing.render()),
         ready: Box::new(ready),

@@ -12,7 +12,7 @@ use crate::exposition::{Family, Kind, Page, Value, labels};
 use crate::known::{Known, is_known};
 use crate::sources::{self, Snapshot, SourceSample, Sources};
 use crate::vendor::Vendors;
-use crate::web::Traffic;
+use crate::web::{Marked, Traffic};
 
 /// What all series of one interface are labelled with.
 const INTERFACE: &str = "interface";
@@ -40,14 +40,18 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Makes the page from one snapshot.
-    pub fn render(&self) -> Vec<u8> {
+    /// Makes the page from one snapshot. Its mark is the number of the newest source on it.
+    ///
+    /// Prometheus takes a series as it first sees it for its beginning: what is counted by then is missing from
+    /// `increase()`. So a scraper that is known to have received the page marked `received` is shown the sources
+    /// that came since at 0. The totals of the interfaces are true all the same.
+    pub fn render(&self, received: Option<u64>) -> Marked {
         let begun = Instant::now();
-        let books = self.sources.snapshot();
+        let (books, mark) = self.sources.numbered_snapshot();
         let captures = self.board.list();
         let rows: usize = books.iter().map(|books| books.sources.len()).sum();
         let mut page = Page::with_capacity(16_384 + rows * BYTES_PER_SOURCE);
-        write_sources(&mut page, &books);
+        write_sources(&mut page, &books, received.unwrap_or(u64::MAX));
         self.write_known(&mut page, &books);
         let inventory = self.known.inventory();
         let entry = |mac| inventory.as_ref().and_then(|inventory| inventory.find(mac));
@@ -58,7 +62,7 @@ impl Metrics {
         self.write_server(&mut page);
         self.process.write(&mut page);
         page.family(SCRAPE_DURATION).add("", begun.elapsed().as_secs_f64());
-        page.into_bytes()
+        Marked { page: page.into_bytes(), mark }
     }
 
     /// Only with an inventory: without one nobody is known or unknown.
@@ -126,7 +130,9 @@ const fn gauge(name: &'static str, help: &'static str) -> Family {
     Family { name, help, kind: Kind::Gauge }
 }
 
-fn write_sources(page: &mut Page, books: &[Snapshot]) {
+/// Sources above the number `zero_above` are shown at 0. Only the counters: the other families hold no sums that a
+/// late beginning could spoil, and an alert must not wait.
+fn write_sources(page: &mut Page, books: &[Snapshot], zero_above: u64) {
     type Column = (Family, fn(&SourceSample) -> Value);
     let columns: [Column; 4] = [
         (counter(sources::FRAMES.0, sources::FRAMES.1), |source| source.frames.into()),
@@ -149,7 +155,9 @@ fn write_sources(page: &mut Page, books: &[Snapshot]) {
     for (family, value) in columns {
         let mut series = page.family(family);
         for source in books.iter().flat_map(|books| &books.sources) {
-            series.add(source.row.labels(), value(source));
+            let held_back = family.kind == Kind::Counter && source.row.number() > zero_above;
+            let value = if held_back { 0u64.into() } else { value(source) };
+            series.add(source.row.labels(), value);
         }
     }
 }

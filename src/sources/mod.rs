@@ -17,10 +17,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use prometheus::{IntCounterVec, Opts};
 
 use room::Room;
+
+use crate::mac::Mac;
 
 pub use ledger::{Ledger, Snapshot, SourceSample};
 pub use room::{MOST_RESERVED, Nobody, Roster, Standing};
@@ -28,12 +30,14 @@ pub use row::Row;
 pub use table::Table;
 
 /// Name and help of the counter vectors; the page exposes them under these words.
-pub const FRAMES: (&str, &str) =
-    ("macwatch_source_frames_total", "Frames on the wire sent by this MAC address.");
+pub const FRAMES: (&str, &str) = (
+    "macwatch_source_frames_total",
+    "Frames on the wire sent by this MAC address. Scrapers see a new source at 0 once (zero first).",
+);
 /// See [`FRAMES`].
 pub const BYTES: (&str, &str) = (
     "macwatch_source_bytes_total",
-    "Bytes on the wire sent by this MAC address: Ethernet headers included, frame check sequences not.",
+    "Bytes on the wire sent by this MAC address: Ethernet headers included, frame check sequences not. Scrapers see a new source at 0 once (zero first).",
 );
 /// The labels of both vectors. The second has a fixed length, so that no two pairs concatenate alike: the
 /// crate hashes them without a separator.
@@ -66,6 +70,9 @@ pub struct Sources {
     room: Room,
     roster: Arc<dyn Roster>,
     ledgers: RwLock<BTreeMap<Arc<str>, Arc<Ledger>>>,
+    /// The number of the newest source. Held while one gets its number and its entry, and while a page is read:
+    /// so a page has every source up to this number, and none above it.
+    newest: Mutex<u64>,
 }
 
 impl Sources {
@@ -83,6 +90,7 @@ impl Sources {
             room: Room::new(limits.total),
             roster,
             ledgers: RwLock::default(),
+            newest: Mutex::default(),
         }))
     }
 
@@ -108,8 +116,26 @@ impl Sources {
 
     /// A consistent view of each interface, in order of name.
     pub fn snapshot(&self) -> Vec<Snapshot> {
+        self.numbered_snapshot().0
+    }
+
+    /// The same, and the number of the newest source in it. There is none above it; of those up to it, all are
+    /// there that have not been forgotten.
+    pub fn numbered_snapshot(&self) -> (Vec<Snapshot>, u64) {
+        let newest = self.newest.lock();
         let ledgers: Vec<_> = self.ledgers.read().values().map(Arc::clone).collect();
-        ledgers.iter().map(|ledger| ledger.snapshot()).collect()
+        let books = ledgers.iter().map(|ledger| ledger.snapshot()).collect();
+        (books, *newest)
+    }
+
+    /// Numbers a new source and puts it on the page.
+    fn enter(&self, ledger: &Ledger, mac: Mac, row: Arc<Row>) {
+        let mut newest = self.newest.lock();
+        *newest += 1;
+        row.set_number(*newest);
+        let mut entries = ledger.entries.lock();
+        entries.live.insert(mac, row);
+        entries.appeared += 1;
     }
 
     fn close(&self, ledger: &Arc<Ledger>) {

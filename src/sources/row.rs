@@ -20,6 +20,8 @@ pub struct Row {
     bytes: IntCounter,
     seen_unix_ms: AtomicU64,
     first_seen_unix_ms: u64,
+    /// Sources are numbered as they come.
+    number: AtomicU64,
     mac: Mac,
     in_vector: bool,
     /// It was this host's own address when it was seen.
@@ -61,6 +63,7 @@ impl Row {
             bytes,
             seen_unix_ms: AtomicU64::new(now.unix_ms),
             first_seen_unix_ms: now.unix_ms,
+            number: AtomicU64::new(0),
             mac,
             in_vector,
             own: AtomicBool::new(false),
@@ -102,6 +105,16 @@ impl Row {
     /// The address.
     pub fn mac(&self) -> Mac {
         self.mac
+    }
+
+    /// Its place in the order in which sources came, of all interfaces together, from 1. One that comes back after
+    /// being forgotten is a new one.
+    pub fn number(&self) -> u64 {
+        self.number.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_number(&self, number: u64) {
+        self.number.store(number, Ordering::Relaxed);
     }
 
     /// The labels as the page writes them, without braces.

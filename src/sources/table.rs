@@ -83,10 +83,7 @@ impl Table {
         if place == Place::Ordinary {
             self.ordinary += 1;
         }
-        let mut entries = self.ledger.entries.lock();
-        entries.live.insert(mac, row);
-        entries.appeared += 1;
-        drop(entries);
+        self.sources.enter(&self.ledger, mac, row);
         self.rows.insert(mac, handles);
     }
 

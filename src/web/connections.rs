@@ -75,13 +75,15 @@ impl Connections {
         }
         // Answers are written whole; waiting for more would only delay their end.
         drop(stream.set_nodelay(true));
+        // Whoever has gone already has no address, and gets no answer. A dual-stack listener sees IPv4 within IPv6.
+        let peer = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
         let busy = Busy::default();
         let at_work = busy.clone();
         let reader = Reader::default();
         let reads = reader.clone();
         let service = service_fn(move |request| {
             at_work.set(true);
-            routes::answer(Arc::clone(&server), request, reads.clone())
+            routes::answer(Arc::clone(&server), request, peer, reads.clone())
         });
         let stream = TokioIo::new(Guard::new(stream, self.patience, busy.clone()));
         let connection = http1::Builder::new()

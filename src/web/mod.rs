@@ -9,6 +9,7 @@ pub mod listen;
 mod negotiate;
 mod render;
 mod routes;
+mod scrapers;
 #[cfg(test)]
 mod tests;
 mod unread;
@@ -26,6 +27,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use connections::Connections;
 use render::Renderer;
+use scrapers::Scrapers;
 use unread::Unread;
 
 /// Connections in progress finish within this time when the server stops.
@@ -40,8 +42,11 @@ pub struct Site {
     pub telemetry_path: String,
     /// Most metrics pages rendered or waited for at the same time; 0 for no limit.
     pub max_requests: usize,
-    /// Makes the metrics page and says its `Content-Type`. Runs on a thread of its own.
-    pub metrics: Box<dyn Fn() -> Vec<u8> + Send + Sync>,
+    /// Makes the metrics page, on a thread of its own, for whoever has completely received the page of this mark;
+    /// none if that is not known. For a mark that is not below the page's own it makes the same as for none.
+    pub metrics: Box<dyn Fn(Option<u64>) -> Marked + Send + Sync>,
+    /// Whether to remember which pages scrapers received; if not, nothing is known of anybody.
+    pub remember_scrapers: bool,
     /// `Content-Type` of that page.
     pub metrics_type: &'static str,
     /// Makes the page for a person at `/`.
@@ -56,6 +61,15 @@ impl fmt::Debug for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Site").field("telemetry_path", &self.telemetry_path).finish_non_exhaustive()
     }
+}
+
+/// A page, and how new what is on it may be.
+#[derive(Debug)]
+pub struct Marked {
+    /// The page.
+    pub page: Vec<u8>,
+    /// Grows with what can be on a page; never falls from one to the next.
+    pub mark: u64,
 }
 
 /// Somebody asks that the configuration be read anew, and waits.
@@ -118,12 +132,14 @@ struct Server {
     /// Places for metrics requests; none for no limit.
     places: Option<Semaphore>,
     unread: Arc<Unread>,
+    scrapers: Arc<Scrapers>,
 }
 
 impl Server {
     fn new(site: Site, traffic: Arc<Traffic>) -> Self {
         let places = (site.max_requests > 0).then(|| Semaphore::new(site.max_requests));
-        Self { site, traffic, renderer: Renderer::default(), places, unread: Arc::default() }
+        let (renderer, unread, scrapers) = Default::default();
+        Self { site, traffic, renderer, places, unread, scrapers }
     }
 }
 

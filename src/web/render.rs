@@ -2,25 +2,36 @@
 //!
 //! Whoever asks gets a page that was begun after they asked, never an older one; and however many ask at
 //! once, at most one page is being made, and one more is waited for.
+//!
+//! A page may differ by what its reader is known to have received: then each kind is shared by those whom it suits.
+//! Pages are made one after the other all the same.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use parking_lot::Mutex as SyncMutex;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-use super::Server;
 use super::negotiate::Coding;
+use super::{Marked, Server};
+
+/// Most kinds of pages kept for those who wait; a page may be long. Of more, some are made again.
+const KINDS: usize = 4;
 
 /// A rendered page, as it is and compressed as far as someone asked for it.
 #[derive(Clone, Debug)]
 struct Page {
     begun: Instant,
+    /// Whom it was made for, and its own mark.
+    received: Option<u64>,
+    mark: u64,
     plain: Bytes,
     gzip: Option<Bytes>,
 }
@@ -28,37 +39,61 @@ struct Page {
 /// See the module's docs.
 #[derive(Debug, Default)]
 pub(super) struct Renderer {
-    /// The newest page, while someone waits who might use it.
-    newest: Mutex<Option<Page>>,
-    waiting: AtomicUsize,
+    /// The newest page of each kind, while someone waits who might use it.
+    newest: Mutex<Vec<Page>>,
+    /// How many wait, by the mark that they received.
+    waiting: SyncMutex<BTreeMap<Option<u64>, usize>>,
+}
+
+impl Page {
+    /// Whether it is what would be made for whoever received the page of this mark.
+    fn suits(&self, received: Option<u64>) -> bool {
+        let same_as_for_none = |received: Option<u64>| received.is_none_or(|mark| mark >= self.mark);
+        self.received == received || same_as_for_none(self.received) && same_as_for_none(received)
+    }
 }
 
 /// Counts who waits, also when a client goes away while waiting.
-struct Waiting<'a>(&'a AtomicUsize);
+struct Waiting<'a> {
+    renderer: &'a Renderer,
+    received: Option<u64>,
+}
 
 impl<'a> Waiting<'a> {
-    fn begin(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
+    fn begin(renderer: &'a Renderer, received: Option<u64>) -> Self {
+        *renderer.waiting.lock().entry(received).or_default() += 1;
+        Self { renderer, received }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        if let Entry::Occupied(mut count) = self.renderer.waiting.lock().entry(self.received) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 }
 
 impl Renderer {
-    /// The metrics page in this coding; none if making it failed.
-    pub(super) async fn metrics(server: Arc<Server>, coding: Coding) -> Option<Bytes> {
+    /// The metrics page in this coding, for whoever received the page of this mark, and its own mark; none if making
+    /// it failed.
+    pub(super) async fn metrics(
+        server: Arc<Server>,
+        coding: Coding,
+        received: Option<u64>,
+    ) -> Option<(Bytes, u64)> {
         let asked = Instant::now();
         let renderer = &server.renderer;
-        let waiting = Waiting::begin(&renderer.waiting);
+        let waiting = Waiting::begin(renderer, received);
         let mut newest = renderer.newest.lock().await;
-        let shared = newest.take().filter(|page| page.begun >= asked);
+        // Pages of other kinds stay for those who wait for them; this one is replaced.
+        let kept = newest.iter().position(|page| page.suits(received)).map(|at| newest.remove(at));
+        let shared = kept.filter(|page| page.begun >= asked);
         let maker = Arc::clone(&server);
-        let made = spawn_blocking(move || make(&maker, shared, coding)).await;
+        let made = spawn_blocking(move || make(&maker, shared, coding, received)).await;
         let page = match made {
             Ok(page) => page,
             Err(error) => {
@@ -71,18 +106,22 @@ impl Renderer {
             Coding::Gzip => page.gzip.clone()?,
         };
         drop(waiting);
-        if renderer.waiting.load(Ordering::Relaxed) > 0 {
-            *newest = Some(page);
-        }
-        Some(body)
+        let mark = page.mark;
+        newest.push(page);
+        let waiting = renderer.waiting.lock();
+        newest.retain(|page| waiting.keys().any(|received| page.suits(*received)));
+        let excess = newest.len().saturating_sub(KINDS);
+        newest.drain(..excess);
+        Some((body, mark))
     }
 }
 
 /// Makes what is missing.
-fn make(server: &Server, shared: Option<Page>, coding: Coding) -> Page {
+fn make(server: &Server, shared: Option<Page>, coding: Coding, received: Option<u64>) -> Page {
     let mut page = shared.unwrap_or_else(|| {
         let begun = Instant::now();
-        Page { begun, plain: (server.site.metrics)().into(), gzip: None }
+        let Marked { page, mark } = (server.site.metrics)(received);
+        Page { begun, received, mark, plain: page.into(), gzip: None }
     });
     if coding == Coding::Gzip && page.gzip.is_none() {
         page.gzip = compress(&page.plain);

@@ -1,19 +1,22 @@
 //! From request to response.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use super::negotiate::{self, Coding};
 use super::render::Renderer;
+use super::scrapers::{self, Delivery, Receipt};
 use super::unread::Reader;
 use super::{Reload, Server, Site, Traffic};
 
@@ -61,9 +64,11 @@ fn route(site: &Site, path: &str) -> Option<Route> {
 pub(super) async fn answer(
     server: Arc<Server>,
     request: Request<Incoming>,
+    peer: Option<IpAddr>,
     reader: Reader,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Full<Delivery>>, Infallible> {
     let _in_flight = InFlight::begin(Arc::clone(&server.traffic));
+    let mut receipt = None;
     let answer = match route(&server.site, request.uri().path()) {
         None => text(StatusCode::NOT_FOUND, "404 page not found\n"),
         Some(route) if !route.methods().split(", ").any(|method| method == request.method().as_str()) => {
@@ -71,7 +76,13 @@ pub(super) async fn answer(
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.methods()));
             answer
         }
-        Some(Route::Metrics) => metrics(&server, negotiate::coding(request.headers())).await,
+        Some(Route::Metrics) => {
+            let coding = negotiate::coding(request.headers());
+            let scraper = peer.filter(|_| is_scrape(&server, &request));
+            let answer;
+            (answer, receipt) = metrics(&server, coding, scraper).await;
+            answer
+        }
         Some(Route::Landing) => landing(&server).await,
         Some(Route::Healthy) => text(StatusCode::OK, "macwatch is healthy.\n"),
         Some(Route::Ready) if (server.site.ready)() => text(StatusCode::OK, "macwatch is ready.\n"),
@@ -79,19 +90,29 @@ pub(super) async fn answer(
         Some(Route::Ready) => text(StatusCode::SERVICE_UNAVAILABLE, "macwatch is not ready yet.\n"),
     };
     server.traffic.count(answer.status());
-    Ok(answer.map(|body| Full::new(server.unread.hand_out(body, reader))))
+    Ok(answer.map(|body| Full::new(Delivery::new(server.unread.hand_out(body, reader), receipt))))
 }
 
-async fn metrics(server: &Arc<Server>, coding: Coding) -> Answer {
+/// Whether a scraper asks, whose pages are remembered. With HEAD it receives none.
+fn is_scrape(server: &Server, request: &Request<Incoming>) -> bool {
+    server.site.remember_scrapers
+        && request.method() == Method::GET
+        && scrapers::is_announced(request.headers())
+}
+
+/// The metrics page, and what to note once the scraper, if it is one, has received it.
+async fn metrics(server: &Arc<Server>, coding: Coding, scraper: Option<IpAddr>) -> (Answer, Option<Receipt>) {
     // A place is held while the page is made, not while a slow client reads it.
     let place = server.places.as_ref().map(tokio::sync::Semaphore::try_acquire);
     if let Some(Err(_)) = place {
         let most = server.site.max_requests;
         let why = format!("Limit of concurrent requests reached ({most}), try again later.\n");
-        return text(StatusCode::SERVICE_UNAVAILABLE, why);
+        return (text(StatusCode::SERVICE_UNAVAILABLE, why), None);
     }
-    let Some(body) = Renderer::metrics(Arc::clone(server), coding).await else {
-        return text(StatusCode::INTERNAL_SERVER_ERROR, "The page could not be made; the log says why.\n");
+    let received = scraper.and_then(|scraper| server.scrapers.received(scraper, Instant::now()));
+    let Some((body, mark)) = Renderer::metrics(Arc::clone(server), coding, received).await else {
+        let why = "The page could not be made; the log says why.\n";
+        return (text(StatusCode::INTERNAL_SERVER_ERROR, why), None);
     };
     let mut answer = whole(StatusCode::OK, server.site.metrics_type, body);
     let headers = answer.headers_mut();
@@ -99,7 +120,8 @@ async fn metrics(server: &Arc<Server>, coding: Coding) -> Answer {
     if coding == Coding::Gzip {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    answer
+    let scrapers = || Arc::clone(&server.scrapers);
+    (answer, scraper.map(|scraper| Receipt { scrapers: scrapers(), scraper, mark }))
 }
 
 async fn reload(server: &Server) -> Answer {

@@ -28,7 +28,8 @@ fn site(max_requests: usize, metrics: impl Fn() -> Vec<u8> + Send + Sync + 'stat
     Site {
         telemetry_path: "/metrics".to_owned(),
         max_requests,
-        metrics: Box::new(metrics),
+        metrics: Box::new(move |_| Marked { page: metrics(), mark: 0 }),
+        remember_scrapers: true,
         metrics_type: "text/plain",
         landing: Box::new(|| "landing".to_owned()),
         ready: Box::new(|| true),

@@ -30,3 +30,4 @@ mod signals;
 mod vendor;
 mod watching;
 mod wire;
+mod zero;

@@ -6,6 +6,9 @@ use super::{Exporter, Namespace, veth, wait_until};
 /// Sources that make the page a megabyte long.
 pub(crate) const CROWD: u32 = 2000;
 
+/// There is room for a few more.
+const SPARE: u32 = 10;
+
 /// Starts one on `mw0` with that many sources. A client that asks and does not read keeps it busy.
 #[track_caller]
 pub(crate) fn crowded<'n>(ours: &'n Namespace, theirs: &Namespace, options: &str) -> Exporter<'n> {
@@ -26,7 +29,8 @@ pub(crate) fn crowd_of<'n>(
             std::fs::write(format!("/proc/sys/net/ipv4/{buffer}"), "4096 16384 65536").unwrap();
         }
     });
-    let exporter = Exporter::start(ours, &format!("-i mw0 --sources.max {count} {options}"));
+    let room = count + SPARE;
+    let exporter = Exporter::start(ours, &format!("-i mw0 --sources.max {room} {options}"));
     exporter.wait_up("mw0");
     let frames: Vec<Vec<u8>> = (0..count).map(|n| frame(source(n), 60)).collect();
     wait_until("all sources", || {

@@ -1,8 +1,10 @@
 //! A small HTTP client that shows what was really said.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 use super::Namespace;
 
@@ -43,6 +45,18 @@ pub(crate) fn connect(namespace: &Namespace, port: u16) -> std::io::Result<TcpSt
     let stream = namespace.inside(|| TcpStream::connect(("127.0.0.1", port)))?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     stream.set_write_timeout(Some(Duration::from_secs(20)))?;
+    Ok(stream)
+}
+
+/// The same from an address of the loopback (127.0.0.0/8), as another host would.
+pub(crate) fn connect_from(namespace: &Namespace, source: Ipv4Addr, port: u16) -> std::io::Result<TcpStream> {
+    let stream = namespace.inside(|| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+        socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+        Ok::<TcpStream, std::io::Error>(socket.into())
+    })?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     Ok(stream)
 }
 
