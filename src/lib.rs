@@ -59,6 +59,7 @@
 //! | the netlink socket ends | changes are noticed late; opened again every five seconds |
 //! | an accept error | a warning, a pause |
 //! | clients do not read their answers | beyond 64 MiB of these, the connections that have been at it longest |
+//! | a scraper's answer breaks off | nothing: it is shown the same new sources at 0 again |
 //! | rendering fails | that scrape: 500 |
 //! | no `CAP_NET_RAW` | the start: exit 1, with the remedy |
 

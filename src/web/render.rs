@@ -114,6 +114,12 @@ impl Renderer {
         newest.drain(..excess);
         Some((body, mark))
     }
+
+    /// Whether it keeps no page.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.newest.try_lock().is_ok_and(|pages| pages.is_empty())
+    }
 }
 
 /// Makes what is missing.

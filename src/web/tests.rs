@@ -14,6 +14,8 @@ use tokio::sync::oneshot;
 use super::guard::Patience;
 use super::*;
 
+mod receipts;
+
 const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_millis(200);
 /// Longer than any of the clients below should have to wait.

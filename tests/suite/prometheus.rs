@@ -2,17 +2,21 @@
 
 use std::process::Child;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::common::exporter::{BINARY, Metrics, PORT};
 use crate::common::frames::{frame, send, source, text};
-use crate::common::{DEADLINE, Exporter, Namespace, root, veth, wait_for, wait_until};
+use crate::common::{DEADLINE, Exporter, Namespace, http, root, veth, wait_for, wait_until};
 
-const CONFIG: &str = "
-global: { scrape_interval: 1s, scrape_timeout: 1s }
-scrape_configs:
-  - job_name: macwatch
-    static_configs: [{ targets: ['127.0.0.1:10148'] }]
-";
+/// The configuration that scrapes these ports, each as a job of the name beside it.
+fn config(targets: &[(&str, u16)]) -> String {
+    let mut text = "global: { scrape_interval: 1s, scrape_timeout: 1s }\nscrape_configs:\n".to_owned();
+    for (job, port) in targets {
+        text += &format!("  - job_name: {job}\n    static_configs: [{{ targets: ['127.0.0.1:{port}'] }}]\n");
+    }
+    text
+}
 
 /// A running Prometheus with data of its own; both are gone when it is dropped.
 struct Prometheus<'n> {
@@ -22,13 +26,13 @@ struct Prometheus<'n> {
 }
 
 impl<'n> Prometheus<'n> {
-    fn start(namespace: &'n Namespace) -> Self {
+    fn start(namespace: &'n Namespace, targets: &[(&str, u16)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("prometheus.yml");
-        std::fs::write(&config, CONFIG).unwrap();
+        let file = folder.path().join("prometheus.yml");
+        std::fs::write(&file, config(targets)).unwrap();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let mut command = namespace.command("prometheus");
-        command.arg(format!("--config.file={}", config.display()));
+        command.arg(format!("--config.file={}", file.display()));
         command.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
         command.arg("--web.listen-address=127.0.0.1:9090");
         command.stdout(log.try_clone().unwrap()).stderr(log);
@@ -56,15 +60,30 @@ impl<'n> Prometheus<'n> {
     /// The value of an expression that yields one series; none while it yields nothing.
     #[track_caller]
     fn query(&self, expression: &str) -> Option<f64> {
-        let data = self.api("query", &[("query", expression)]);
+        self.query_with(&[("query", expression)])
+    }
+
+    /// The same at a time, in seconds.
+    #[track_caller]
+    fn query_at(&self, expression: &str, time: f64) -> Option<f64> {
+        self.query_with(&[("query", expression), ("time", &format!("{time:.3}"))])
+    }
+
+    #[track_caller]
+    fn query_with(&self, parameters: &[(&str, &str)]) -> Option<f64> {
+        let data = self.api("query", parameters);
         let series = data["result"].as_array().unwrap();
-        assert!(series.len() <= 1, "{expression}: {series:?}");
+        assert!(series.len() <= 1, "{parameters:?}: {series:?}");
         series.first().map(|one| one["value"][1].as_str().unwrap().parse().unwrap())
     }
 
     #[track_caller]
     fn wait_value(&self, expression: &str, value: f64) {
         wait_until(expression, || self.query(expression) == Some(value));
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 }
 
@@ -89,7 +108,7 @@ fn a_prometheus_knows_who_sent_how_much() {
     veth(&ours, "mw0", &theirs, "peer0");
     let exporter = Exporter::start(&ours, "-i mw0");
     exporter.wait_up("mw0");
-    let prometheus = Prometheus::start(&ours);
+    let prometheus = Prometheus::start(&ours, &[("macwatch", PORT)]);
     prometheus.wait_value("up{job=\"macwatch\"}", 1.0);
     prometheus.wait_value("macwatch_interface_capture_up{interface=\"mw0\"}", 1.0);
 
@@ -119,4 +138,60 @@ fn a_prometheus_knows_who_sent_how_much() {
     assert_eq!(kinds["macwatch_source_frames_total"], "counter");
     assert_eq!(kinds["macwatch_source_bytes_total"], "counter");
     assert_eq!(kinds["macwatch_source_last_seen_timestamp_seconds"], "gauge");
+}
+
+/// What zero first is for, and what is lost without it.
+#[test]
+fn the_increase_of_a_new_source_is_what_it_sent() {
+    if !root() {
+        return;
+    }
+    const SENT: u8 = 100;
+    let sent = f64::from(SENT);
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let zero = Exporter::start(&ours, "-i mw0");
+    let mut without = ours.command(BINARY);
+    without.args(["-i", "mw0", "--web.no-zero-first", "--web.listen-address", ":10149"]);
+    let _without = Exporter::spawn(&ours, without);
+    zero.wait_up("mw0");
+    let pages = || {
+        [PORT, 10149].map(|port| {
+            let page = http::request(&ours, port, "GET", "/metrics", "").ok()?;
+            Some(Metrics::parse(&page.text()))
+        })
+    };
+    let both = |what: &str, condition: &dyn Fn(&Metrics) -> bool| {
+        wait_until(what, || pages().iter().all(|page| page.as_ref().is_some_and(condition)));
+    };
+    both("the captures", &|page| page.interface("capture_up", "mw0") == 1.0);
+    let prometheus = Prometheus::start(&ours, &[("zero", PORT), ("without", 10149)]);
+    wait_until("pages of both", || {
+        prometheus.query("min(count_over_time(up[1m]))") >= Some(2.0)
+            && prometheus.query("min(min_over_time(up[1m]))") == Some(1.0)
+    });
+
+    // All of it between two scrapes, so that the first that sees the source sees it all.
+    prometheus.signal(Signal::STOP);
+    both("scrapes to end", &|page| page.value("macwatch_http_requests_in_flight") == 1.0);
+    send(&theirs, "peer0", &vec![frame(source(1), 100); usize::from(SENT)]);
+    both("the frames", &|page| page.source("mw0", &text(source(1))).0 == sent);
+    prometheus.signal(Signal::CONT);
+
+    for (job, shown) in [("zero", sent), ("without", 0.0)] {
+        let series = format!("macwatch_source_frames_total{{job=\"{job}\"}}");
+        wait_until("two values of the source, the last of them true", || {
+            prometheus.query(&format!("count_over_time({series}[1m])")) >= Some(2.0)
+                && prometheus.query(&series) == Some(sent)
+        });
+        // At the time of a sample, as there Prometheus extrapolates nothing: towards the end there is no gap, and
+        // towards the beginning it does not go below 0.
+        let time = prometheus.query(&format!("timestamp({series})")).unwrap();
+        let at = |expression: &str| prometheus.query_at(&expression.replace("S", &series), time).unwrap();
+        assert_eq!(at("max_over_time(S[1m]) - min_over_time(S[1m])"), shown, "{job}");
+        let increase = at("increase(S[1m])");
+        assert!((increase - shown).abs() < 1e-6, "{job}: {increase}");
+        let bytes = at("increase(macwatch_source_bytes_total{job=\"JOB\"}[1m])".replace("JOB", job).as_str());
+        assert!((bytes - shown * 100.0).abs() < 1e-6, "{job}: {bytes}");
+    }
 }

@@ -94,6 +94,59 @@ fn an_idle_source_expires_and_its_counts_stay_in_the_books() {
 }
 
 #[test]
+fn a_source_that_comes_back_is_a_new_one() {
+    let sources = sources(limits(8, 8)).unwrap();
+    let (mut a, mut b) = (sources.open("a"), sources.open("b"));
+    let numbers = || -> Vec<u64> {
+        let (books, newest) = sources.numbered_snapshot();
+        books
+            .iter()
+            .flat_map(|books| &books.sources)
+            .map(|source| source.row.number())
+            .chain([newest])
+            .collect()
+    };
+    assert_eq!(numbers(), [0]);
+    b.count(Some(mac(1)), WIRE, at(0));
+    a.count(Some(mac(1)), WIRE, at(0));
+    a.count(Some(mac(1)), WIRE, at(1));
+    assert_eq!(numbers(), [2, 1, 2], "of all interfaces together, in the order of the page");
+    b.expire(at(11));
+    b.count(Some(mac(1)), WIRE, at(11));
+    assert_eq!(numbers(), [2, 3, 3]);
+}
+
+#[test]
+fn a_page_has_every_source_up_to_its_newest_and_none_above() {
+    const EACH: u64 = 2000;
+    let sources = sources(limits(usize::MAX, usize::MAX)).unwrap();
+    std::thread::scope(|scope| {
+        // Read in this order: one on the former that came after one on the latter may be missing.
+        for interface in ["a", "b"] {
+            let mut table = sources.open(interface);
+            scope.spawn(move || {
+                (0..EACH).for_each(|n| table.count(Some(mac(n)), WIRE, at(0)));
+                while table.sources.numbered_snapshot().1 < 2 * EACH {
+                    std::thread::yield_now();
+                }
+            });
+        }
+        loop {
+            let (books, newest) = sources.numbered_snapshot();
+            let rows = books.iter().flat_map(|books| &books.sources);
+            let mut numbers: Vec<u64> = rows.map(|source| source.row.number()).collect();
+            if numbers.is_empty() && newest == 2 * EACH {
+                break;
+            }
+            numbers.sort_unstable();
+            if books.len() == 2 {
+                assert!(numbers.iter().copied().eq(1..=newest), "{newest}: {} sources", numbers.len());
+            }
+        }
+    });
+}
+
+#[test]
 fn the_next_look_is_when_the_oldest_source_may_fall_idle() {
     let sources = sources(limits(8, 8)).unwrap();
     let mut table = sources.open("eth0");

@@ -1,0 +1,130 @@
+//! Scrapers, what they received, and whom a page suits.
+
+use std::net::IpAddr;
+
+use socket2::{Domain, Socket, Type};
+
+use super::*;
+
+/// A client at an address of its own.
+fn connect_from(server: &Running, n: u8) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, n], 0)).into()).unwrap();
+    socket.connect(&server.address.into()).unwrap();
+    let client = TcpStream::from(socket);
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    client
+}
+
+fn ask_as_scraper(client: &mut TcpStream) {
+    write!(client, "GET /metrics HTTP/1.1\r\nHost: test\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n\r\n")
+        .unwrap();
+}
+
+fn received(server: &Running, n: u8) -> Option<u64> {
+    server.server.scrapers.received(IpAddr::from([127, 0, 0, n]), Instant::now())
+}
+
+/// Pages that tell their number and whom they were made for, with a mark that the test sets, when it says so.
+fn numbered(mark: &Arc<AtomicU64>) -> (mpsc::Sender<()>, Running) {
+    let (release, page) = held();
+    let (mark, count) = (Arc::clone(mark), AtomicU64::new(0));
+    let metrics = move |received: Option<u64>| {
+        let number = count.fetch_add(1, Ordering::Relaxed);
+        page();
+        let page = format!("{number} {received:?}").into_bytes();
+        Marked { page, mark: mark.load(Ordering::Relaxed) }
+    };
+    let site = Site { metrics: Box::new(metrics), ..site(0, Vec::new) };
+    (release, Running::start(site, 20, PATIENT))
+}
+
+/// The pages that those get who ask while one is being made: first a person, who gets that one, then these; `None` is
+/// a person, and the others are scrapers by their addresses. So many pages are made for them.
+fn pages(release: &mpsc::Sender<()>, server: &Running, made: usize, who: &[Option<u8>]) -> Vec<String> {
+    let mut clients = vec![server.connect()];
+    ask(&mut clients[0], "/metrics");
+    server.wait_in_flight(1);
+    for (n, who) in who.iter().enumerate() {
+        let mut client = who.map_or_else(|| server.connect(), |address| connect_from(server, address));
+        match who {
+            Some(_) => ask_as_scraper(&mut client),
+            None => ask(&mut client, "/metrics"),
+        }
+        server.wait_in_flight(n + 2);
+        clients.push(client);
+    }
+    (0..made).for_each(|_| release.send(()).unwrap());
+    clients.iter_mut().map(|client| String::from_utf8(answer(client).1).unwrap()).collect()
+}
+
+#[test]
+fn a_page_is_made_once_for_all_whom_it_suits() {
+    let mark = Arc::new(AtomicU64::new(7));
+    let (release, server) = numbered(&mark);
+    // Strangers all get the same, scrapers too.
+    assert_eq!(
+        pages(&release, &server, 2, &[Some(2), None, Some(3)]),
+        ["0 None", "1 None", "1 None", "1 None"]
+    );
+    assert_eq!([2, 3, 4].map(|n| received(&server, n)), [Some(7), Some(7), None]);
+    // Nothing is new to anybody: one page, whomever it was made for.
+    let all = pages(&release, &server, 2, &[Some(2), None, Some(3), Some(4)]);
+    assert_eq!(all, ["2 None", "3 Some(7)", "3 Some(7)", "3 Some(7)", "3 Some(7)"]);
+    // Then there is something new, to scrapers that were here before; and each kind is made once.
+    mark.store(8, Ordering::Relaxed);
+    let all = pages(&release, &server, 3, &[Some(2), None, Some(3), None, Some(5), Some(4)]);
+    assert_eq!(
+        all,
+        ["4 None", "5 Some(7)", "6 None", "5 Some(7)", "6 None", "6 None", "5 Some(7)"],
+        "the scraper at 5 is a stranger"
+    );
+    assert_eq!([2, 3, 4, 5].map(|n| received(&server, n)), [Some(8); 4]);
+    assert!(server.server.renderer.is_idle(), "no page is kept when nobody waits");
+}
+
+#[test]
+fn without_memory_scrapers_are_strangers() {
+    let metrics = |received| Marked { page: format!("{received:?}").into_bytes(), mark: 1 };
+    let site = Site { metrics: Box::new(metrics), remember_scrapers: false, ..site(0, Vec::new) };
+    let server = Running::start(site, 9, PATIENT);
+    let mut client = server.connect();
+    for _ in 0..2 {
+        ask_as_scraper(&mut client);
+        assert_eq!(answer(&mut client).1, b"None");
+    }
+    assert_eq!(received(&server, 1), None);
+}
+
+#[test]
+fn a_page_counts_as_received_when_all_of_it_was_taken() {
+    let mark = Arc::new(AtomicU64::new(1));
+    let marks = Arc::clone(&mark);
+    let metrics = move |_| Marked { page: vec![b'x'; LONG_PAGE], mark: marks.load(Ordering::Relaxed) };
+    let site = Site { metrics: Box::new(metrics), ..site(0, Vec::new) };
+    let server = Running::start_unread(site, 4 * LONG_PAGE);
+    let mut client = server.connect();
+    ask_as_scraper(&mut client);
+    answer(&mut client);
+    assert_eq!(received(&server, 1), Some(1));
+
+    mark.store(2, Ordering::Relaxed);
+    // One goes away in the middle, one has its answer under way, one asks for the head alone, one is a person.
+    let mut gone = server.connect();
+    ask_as_scraper(&mut gone);
+    gone.read_exact(&mut vec![0; LONG_PAGE / 2]).unwrap();
+    server.wait_open(2);
+    drop(gone);
+    server.wait_open(1);
+    let mut slow = server.connect();
+    ask_as_scraper(&mut slow);
+    assert_eq!(slow.peek(&mut [0]).unwrap(), 1);
+    let head = "HEAD /metrics HTTP/1.1\r\nHost: test\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n\r\n";
+    client.write_all(head.as_bytes()).unwrap();
+    assert!(client.read(&mut [0; 1000]).unwrap() > 0);
+    ask(&mut client, "/metrics");
+    answer(&mut client);
+    assert_eq!(received(&server, 1), Some(1));
+    assert_eq!(answer(&mut slow).1.len(), LONG_PAGE);
+    assert_eq!(received(&server, 1), Some(2));
+}
