@@ -98,27 +98,32 @@ fn without_memory_scrapers_are_strangers() {
 
 #[test]
 fn a_page_counts_as_received_when_all_of_it_was_taken() {
-    let mark = Arc::new(AtomicU64::new(1));
-    let marks = Arc::clone(&mark);
-    let metrics = move |_| Marked { page: vec![b'x'; LONG_PAGE], mark: marks.load(Ordering::Relaxed) };
+    let (mark, bytes) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicUsize::new(1)));
+    let (marks, lengths) = (Arc::clone(&mark), Arc::clone(&bytes));
+    let metrics = move |_| Marked {
+        page: vec![b'x'; lengths.load(Ordering::Relaxed)],
+        mark: marks.load(Ordering::Relaxed),
+    };
     let site = Site { metrics: Box::new(metrics), ..site(0, Vec::new) };
-    let server = Running::start_unread(site, 4 * LONG_PAGE);
+    let server = Running::start_unread(site, 2 * LONG_PAGE);
     let mut client = server.connect();
     ask_as_scraper(&mut client);
     answer(&mut client);
     assert_eq!(received(&server, 1), Some(1));
 
     mark.store(2, Ordering::Relaxed);
+    bytes.store(LONG_PAGE, Ordering::Relaxed);
     // One goes away in the middle, one has its answer under way, one asks for the head alone, one is a person.
     let mut gone = server.connect();
     ask_as_scraper(&mut gone);
-    gone.read_exact(&mut vec![0; LONG_PAGE / 2]).unwrap();
+    gone.read_exact(&mut [0; 100_000]).unwrap();
     server.wait_open(2);
     drop(gone);
     server.wait_open(1);
     let mut slow = server.connect();
     ask_as_scraper(&mut slow);
     assert_eq!(slow.peek(&mut [0]).unwrap(), 1);
+    bytes.store(1, Ordering::Relaxed);
     let head = "HEAD /metrics HTTP/1.1\r\nHost: test\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n\r\n";
     client.write_all(head.as_bytes()).unwrap();
     assert!(client.read(&mut [0; 1000]).unwrap() > 0);
