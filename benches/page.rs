@@ -97,6 +97,7 @@ fn metrics() -> (Metrics, Vec<Table>) {
         reloader: Arc::new(Reloader::start(Vec::new(), Arc::clone(&known)).unwrap()),
         known,
         vendors: Arc::new(Vendors::embedded()),
+        diary: None,
         board: Arc::<Board>::default(),
         traffic: Arc::<Traffic>::default(),
         process: Process::new(),

@@ -11,6 +11,13 @@ pub const RUST: &str = env!("BUILD_RUST");
 /// Machine it was built for.
 pub const TARGET: &str = env!("BUILD_TARGET");
 
+/// Unix time of the commit, in seconds: a clock that shows less is not set.
+pub const DATE: u64 = match u64::from_str_radix(env!("BUILD_DATE"), 10) {
+    Ok(date) => date,
+    // The build script passes nothing else on.
+    Err(_) => 0,
+};
+
 /// What `--version` prints after "macwatch, version ", in the form of the official exporters. clap would put
 /// a space before their comma.
 pub const LONG_VERSION: &str = concat!(

@@ -87,6 +87,9 @@ pub struct ServeArgs {
     /// Whose prefixes they are.
     #[command(flatten)]
     pub vendor: VendorArgs,
+    /// What survives a restart.
+    #[command(flatten)]
+    pub state: StateArgs,
     /// The server.
     #[command(flatten)]
     pub web: WebArgs,
@@ -238,6 +241,16 @@ pub struct InventoryArgs {
 pub struct VendorArgs {
     /// File to take vendors from instead of the registry that is built in: Wireshark's manuf, or CSV of the IEEE
     #[arg(long = "vendor.file", value_name = "FILE", env = "MACWATCH_VENDOR_FILE")]
+    pub file: Option<PathBuf>,
+}
+
+/// What survives a restart.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "State")]
+pub struct StateArgs {
+    /// File to remember in when each source was first and last seen, across restarts. Default under systemd:
+    /// the file `state` in the unit's StateDirectory; else none
+    #[arg(long = "state.file", value_name = "FILE", env = "MACWATCH_STATE_FILE")]
     pub file: Option<PathBuf>,
 }
 

@@ -12,17 +12,27 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct Moment {
     /// Milliseconds since 1970-01-01 UTC.
     pub unix_ms: u64,
-    /// Milliseconds on the clock that never jumps (`CLOCK_MONOTONIC`); only differences mean anything.
+    /// Milliseconds on the clock that never jumps (`CLOCK_MONOTONIC`); only differences mean anything. Times
+    /// long before the machine was started can be told.
     pub steady_ms: u64,
 }
+
+/// The monotonic clock begins when the machine starts; what is remembered from before must not be negative.
+const STEADY_ORIGIN_MS: u64 = 1 << 42;
 
 impl Moment {
     /// This instant. Both clocks are read without entering the kernel (vDSO), at some 20 ns each.
     pub fn now() -> Self {
         Self {
             unix_ms: milliseconds(clock_gettime(ClockId::Realtime)),
-            steady_ms: milliseconds(clock_gettime(ClockId::Monotonic)),
+            steady_ms: STEADY_ORIGIN_MS + milliseconds(clock_gettime(ClockId::Monotonic)),
         }
+    }
+
+    /// This instant as it was when Unix time was `unix_ms`; not later than now.
+    pub fn back_at(self, unix_ms: u64) -> Self {
+        let ago = self.unix_ms.saturating_sub(unix_ms);
+        Self { unix_ms: self.unix_ms - ago, steady_ms: self.steady_ms.saturating_sub(ago) }
     }
 
     /// How long after `earlier_steady_ms` this is; zero if it is not.

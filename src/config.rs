@@ -1,13 +1,15 @@
 //! From what was typed to what is valid. The only reader of what [`crate::cli`] holds, and the only validation.
 
+use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::capture::{Direction, Settings};
 use crate::cli::{
     self, CaptureArgs, CheckArgs, InterfaceArgs, InventoryArgs, LogArgs, SendArgs, ServeArgs, SourcesArgs,
-    WatchArgs, WebArgs,
+    StateArgs, WatchArgs, WebArgs,
 };
 use crate::exporter;
 use crate::interface::select::{NamePattern, Selection};
@@ -51,6 +53,8 @@ pub struct Serve {
     pub inventory: Vec<PathBuf>,
     /// Where vendors are read from; none for the registry that is built in.
     pub vendor_file: Option<PathBuf>,
+    /// File to remember sources in; none for no memory.
+    pub state: Option<PathBuf>,
     /// Where to serve.
     pub listen: Vec<ListenAddress>,
 }
@@ -73,6 +77,7 @@ impl TryFrom<&ServeArgs> for Serve {
                 zero_first: !args.web.no_zero_first,
             },
             inventory: inventory(&args.inventory),
+            state: state(&args.state, std::env::var_os("STATE_DIRECTORY")),
             direction: direction(&args.capture),
             vendor_file: args.vendor.file.clone(),
             listen,
@@ -237,6 +242,17 @@ fn inventory(args: &InventoryArgs) -> Vec<PathBuf> {
     args.files.iter().filter(|file| !file.is_empty()).map(PathBuf::from).collect()
 }
 
+/// systemd names the folders that it made for the unit (systemd.exec(5)), separated by colons.
+fn state(args: &StateArgs, folders: Option<OsString>) -> Option<PathBuf> {
+    let given = args.file.clone().filter(|file| !file.as_os_str().is_empty());
+    given.or_else(|| {
+        let folders = folders?;
+        let first =
+            folders.as_bytes().split(|byte| *byte == b':').next().filter(|first| !first.is_empty())?;
+        Some(PathBuf::from(OsString::from_vec(first.to_vec())).join("state"))
+    })
+}
+
 fn settings(interfaces: &InterfaceArgs, capture: &CaptureArgs) -> Result<Settings, Invalid> {
     Ok(Settings { selection: interfaces.try_into()?, promiscuous: !capture.no_promiscuous })
 }
@@ -331,6 +347,19 @@ mod tests {
             assert!(error.contains(value) && error.contains(remedy), "{args:?}: {error}");
             assert!(!error.contains('\n'), "{error}");
         }
+    }
+
+    #[test]
+    fn the_state_file_is_the_one_given_or_systemd_s() {
+        let file = |given: Option<&str>, folders: Option<&str>| {
+            let args = StateArgs { file: given.map(PathBuf::from) };
+            state(&args, folders.map(OsString::from)).map(|path| path.display().to_string())
+        };
+        assert_eq!(file(None, None), None);
+        assert_eq!(file(Some(""), Some("")), None);
+        assert_eq!(file(Some("a"), Some("/var/lib/macwatch")).as_deref(), Some("a"));
+        assert_eq!(file(None, Some("/var/lib/macwatch")).as_deref(), Some("/var/lib/macwatch/state"));
+        assert_eq!(file(None, Some("/var/lib/a:/var/lib/b")).as_deref(), Some("/var/lib/a/state"));
     }
 
     #[test]

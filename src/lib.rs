@@ -25,7 +25,7 @@
 //! | [`inventory`] | the list that a person keeps: reads it, finds in it, notices changes | `mac` |
 //! | [`known`] | who is known: the inventory's and our own | `inventory`, `mac`, `sources` |
 //! | [`sender`] | a socket that only sends | nothing of ours |
-//! | [`inventory`] | the addresses that somebody vouches for | `mac` |
+//! | [`state`] | what survives a restart: the memory, its file, when to write it | `mac` |
 //! | [`capture`] | opens, reads, binds again; where frames go is its caller's choice | `mac`, `frame`, `clock`, `interface`, `sys` |
 //! | [`web`] | the HTTP server; knows which pages scrapers received, not what is on them | nothing of ours |
 //! | [`exporter`] | the main job, put together: the page, the landing page | all of the above |
@@ -61,6 +61,10 @@
 //! | clients do not read their answers | beyond 64 MiB of these, the connections that have been at it longest |
 //! | a scraper's answer breaks off | nothing: it is shown the same new sources at 0 again |
 //! | rendering fails | that scrape: 500 |
+//! | the state file is damaged, or of a later version | what it knew: it is set aside, and a metric says so |
+//! | the state file cannot be read | nothing is written either, until it can be; a metric says so |
+//! | the state cannot be written (disk full, read-only) | what a restart would forget; tried again after a pause that doubles |
+//! | another macwatch has the state file | the start: exit 1 |
 //! | no `CAP_NET_RAW` | the start: exit 1, with the remedy |
 
 pub mod address;
@@ -81,6 +85,7 @@ pub mod mac;
 pub mod privileges;
 pub mod sender;
 pub mod sources;
+pub mod state;
 mod sys;
 pub mod textfile;
 pub mod vendor;

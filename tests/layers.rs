@@ -24,6 +24,7 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("interface", &["mac"]),
     ("known", &["mac", "inventory", "sources"]),
     ("sender", &[]),
+    ("state", &["mac"]),
     ("capture", &["mac", "clock", "frame", "interface", "sys"]),
     ("web", &[]),
     (
@@ -42,6 +43,7 @@ const KNOWS: &[(&str, &[&str])] = &[
             "known",
             "address",
             "vendor",
+            "state",
         ],
     ),
     ("log", &[]),
@@ -71,6 +73,7 @@ const COMMANDS: (&str, &[&str]) = (
         "inventory",
         "textfile",
         "known",
+        "state",
         "log",
         "privileges",
         "cli",

@@ -12,7 +12,7 @@ use super::{Failure, cannot, drop_privileges, prepare};
 use crate::build;
 use crate::cli::ServeArgs;
 use crate::config::Serve;
-use crate::exporter::{self, Opened, reload::Reloader};
+use crate::exporter::{self, Opened, reload::Reloader, remember::Diary};
 use crate::known::Known;
 use crate::log;
 use crate::vendor::Vendors;
@@ -34,9 +34,18 @@ pub(super) async fn run(args: &ServeArgs) -> Result<(), Failure> {
         let lines: Vec<String> = faults.iter().map(|fault| format!("inventory: {fault}")).collect();
         Failure::Cannot(lines.join("\nmacwatch: "))
     })?;
+    let diary = config.state.map(|path| {
+        Diary::open(&path, Arc::clone(&known)).map(Arc::new).map_err(|error| {
+            Failure::Cannot(format!(
+                "cannot use the state file {}: {error}; give each its own with --state.file",
+                path.display()
+            ))
+        })
+    });
+    let diary = diary.transpose()?;
     let opened = Opened { sockets, follower, listeners };
     let vendors = Arc::new(vendors(config.vendor_file.as_deref())?);
-    exporter::run(config.exporter, opened, known, Arc::new(reloader), vendors, shutdown.asked())
+    exporter::run(config.exporter, opened, known, Arc::new(reloader), vendors, diary, shutdown.asked())
         .await
         .map_err(cannot("serve"))
 }

@@ -5,6 +5,7 @@ pub mod landing;
 pub mod page;
 pub mod process;
 pub mod reload;
+pub mod remember;
 
 use std::future::Future;
 use std::io;
@@ -29,6 +30,7 @@ use landing::Landing;
 use page::Metrics;
 use process::Process;
 use reload::Reloader;
+use remember::Diary;
 use tokio::sync::mpsc;
 
 /// What the exporter needs to know.
@@ -104,10 +106,16 @@ pub async fn run(
     known: Arc<Known>,
     reloader: Arc<Reloader>,
     vendors: Arc<Vendors>,
+    diary: Option<Arc<Diary>>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let Opened { sockets, mut follower, listeners } = opened;
-    let sources = Sources::new(config.limits, Arc::<Known>::clone(&known)).map_err(io::Error::other)?;
+    let roster = Arc::<Known>::clone(&known);
+    let sources = match &diary {
+        Some(diary) => Sources::with_memory(config.limits, roster, Arc::<Diary>::clone(diary)),
+        None => Sources::new(config.limits, roster),
+    };
+    let sources = sources.map_err(io::Error::other)?;
     let counting = Counting { sources: Arc::clone(&sources), known: Arc::clone(&known) };
     let mut supervisor = Supervisor::new(config.capture, counting, sockets);
     let board = supervisor.board();
@@ -120,6 +128,7 @@ pub async fn run(
         known,
         reloader: Arc::clone(&reloader),
         vendors,
+        diary: diary.clone(),
         board: Arc::clone(&board),
         traffic: Arc::clone(&traffic),
         process: Process::new(),
@@ -154,9 +163,14 @@ pub async fn run(
         served = web::serve(listeners, site, traffic, shutdown) => served?,
         () = supervisor.follow(follower) => {}
         () = reloader.follow(requests, hangups) => {}
+        () = remember::follow(diary.as_ref(), &sources) => {}
     }
     let books = sources.snapshot();
+    // Ends the threads; each hands over what it knew.
     drop(supervisor);
+    if let Some(diary) = &diary {
+        diary.save(&sources);
+    }
     let frames: u64 = books.iter().map(Snapshot::frames).sum();
     let known: usize = books.iter().map(|books| books.sources.len()).sum();
     tracing::info!(frames, sources = known, "stopped");

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::info;
 use super::process::Process;
 use super::reload::Reloader;
+use super::remember::Diary;
 use crate::build;
 use crate::capture::{Board, Status};
 use crate::exposition::{Family, Kind, Page, Value, labels};
@@ -31,6 +32,8 @@ pub struct Metrics {
     pub reloader: Arc<Reloader>,
     /// Who has which prefix.
     pub vendors: Arc<Vendors>,
+    /// What survives a restart; none if nothing does.
+    pub diary: Option<Arc<Diary>>,
     /// The captures.
     pub board: Arc<Board>,
     /// The server's own counters.
@@ -59,6 +62,9 @@ impl Metrics {
         write_captures(&mut page, &captures);
         write_books(&mut page, &books, self.sources.limits().most_per_interface());
         write_build(&mut page);
+        if let Some(diary) = &self.diary {
+            diary.write(&mut page);
+        }
         self.write_server(&mut page);
         self.process.write(&mut page);
         page.family(SCRAPE_DURATION).add("", begun.elapsed().as_secs_f64());
@@ -126,7 +132,7 @@ const fn counter(name: &'static str, help: &'static str) -> Family {
     Family { name, help, kind: Kind::Counter }
 }
 
-const fn gauge(name: &'static str, help: &'static str) -> Family {
+pub(super) const fn gauge(name: &'static str, help: &'static str) -> Family {
     Family { name, help, kind: Kind::Gauge }
 }
 
@@ -140,7 +146,7 @@ fn write_sources(page: &mut Page, books: &[Snapshot], zero_above: u64) {
         (
             gauge(
                 "macwatch_source_first_seen_timestamp_seconds",
-                "Unix time of the first frame of this MAC address since it was last forgotten.",
+                "Unix time of the first frame of this MAC address; without a state file, since it was last forgotten.",
             ),
             |source| Value::Milliseconds(source.row.first_seen_unix_ms()),
         ),
@@ -249,7 +255,7 @@ fn write_books(page: &mut Page, books: &[Snapshot], limit: usize) {
     column(
         counter(
             "macwatch_interface_new_sources_total",
-            "Sources that appeared, those that came back after being forgotten included.",
+            "Sources that appeared, those that came back after being forgotten included, those restored not.",
         ),
         &|books| books.new_sources,
     );

@@ -9,6 +9,7 @@
 //!   books balance: frames = live sources + expired + untracked + runts.
 
 mod ledger;
+mod memory;
 mod room;
 mod row;
 mod table;
@@ -22,9 +23,11 @@ use prometheus::{IntCounterVec, Opts};
 
 use room::Room;
 
+use crate::clock::Moment;
 use crate::mac::Mac;
 
 pub use ledger::{Ledger, Snapshot, SourceSample};
+pub use memory::{Forgetful, Memory, Remembered};
 pub use room::{MOST_RESERVED, Nobody, Roster, Standing};
 pub use row::Row;
 pub use table::Table;
@@ -69,6 +72,7 @@ pub struct Sources {
     limits: Limits,
     room: Room,
     roster: Arc<dyn Roster>,
+    memory: Arc<dyn Memory>,
     ledgers: RwLock<BTreeMap<Arc<str>, Arc<Ledger>>>,
     /// The number of the newest source. Held while one gets its number and its entry, and while a page is read:
     /// so a page has every source up to this number, and none above it.
@@ -76,12 +80,25 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// No sources yet. The roster says who will have reserved room.
+    /// No sources yet, and none remembered. The roster says who will have reserved room.
     ///
     /// # Errors
     ///
     /// Only if the crate refuses the names of the vectors, which a test rules out.
     pub fn new(limits: Limits, roster: Arc<dyn Roster>) -> prometheus::Result<Arc<Self>> {
+        Self::with_memory(limits, roster, Arc::new(Forgetful))
+    }
+
+    /// The same with a memory of sources from before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn with_memory(
+        limits: Limits,
+        roster: Arc<dyn Roster>,
+        memory: Arc<dyn Memory>,
+    ) -> prometheus::Result<Arc<Self>> {
         let vector = |(name, help): (&str, &str)| IntCounterVec::new(Opts::new(name, help), &LABELS);
         Ok(Arc::new(Self {
             frames: vector(FRAMES)?,
@@ -89,6 +106,7 @@ impl Sources {
             limits,
             room: Room::new(limits.total),
             roster,
+            memory,
             ledgers: RwLock::default(),
             newest: Mutex::default(),
         }))
@@ -105,13 +123,15 @@ impl Sources {
         (&self.frames, &self.bytes)
     }
 
-    /// Opens the books of an interface. They are on the page until the table is dropped.
+    /// Opens the books of an interface. They are on the page until the table is dropped. Sources that are
+    /// remembered are in them from the start, with nothing counted yet.
     ///
     /// One interface has one table at a time: the series of a second one of the same name would be the same.
     pub fn open(self: &Arc<Self>, interface: &str) -> Table {
         let ledger = Arc::new(Ledger::new(interface));
-        self.ledgers.write().insert(ledger.interface().clone(), Arc::clone(&ledger));
-        Table::new(Arc::clone(self), ledger)
+        let table = Table::new(Arc::clone(self), Arc::clone(&ledger), Moment::now());
+        self.ledgers.write().insert(ledger.interface().clone(), ledger);
+        table
     }
 
     /// A consistent view of each interface, in order of name.
@@ -128,14 +148,14 @@ impl Sources {
         (books, *newest)
     }
 
-    /// Numbers a new source and puts it on the page.
-    fn enter(&self, ledger: &Ledger, mac: Mac, row: Arc<Row>) {
+    /// Numbers a new source and puts it on the page. One that is only remembered has not appeared yet.
+    fn enter(&self, ledger: &Ledger, mac: Mac, row: Arc<Row>, appeared: bool) {
         let mut newest = self.newest.lock();
         *newest += 1;
         row.set_number(*newest);
         let mut entries = ledger.entries.lock();
         entries.live.insert(mac, row);
-        entries.appeared += 1;
+        entries.appeared += u64::from(appeared);
     }
 
     fn close(&self, ledger: &Arc<Ledger>) {

@@ -54,6 +54,11 @@ pub(super) enum Place {
     Reserved,
 }
 
+/// Whether more than three quarters of some room are taken.
+pub(super) fn is_crowded(held: usize, most: usize) -> bool {
+    held > most / 4 * 3 + most % 4 * 3 / 4
+}
+
 /// The room that all interfaces share.
 #[derive(Debug)]
 pub(super) struct Room {
@@ -86,6 +91,11 @@ impl Room {
             tracing::warn!(most, "no more reserved room: further listed sources compete for ordinary room");
         }
         taken
+    }
+
+    /// Whether more than three quarters of the ordinary room are taken.
+    pub(super) fn is_crowded(&self) -> bool {
+        is_crowded(self.ordinary.load(Ordering::Relaxed), self.total)
     }
 
     /// Takes an ordinary place for a source that has lost its reserved one, whether there is room or not.

@@ -7,7 +7,7 @@ use prometheus::core::Metric;
 use prometheus::{IntCounter, Opts};
 
 use super::room::Place;
-use super::{BYTES, FRAMES, LABELS, Sources};
+use super::{BYTES, FRAMES, LABELS, Remembered, Sources};
 use crate::clock::Moment;
 use crate::exposition;
 use crate::frame::wire::Wire;
@@ -22,6 +22,8 @@ pub struct Row {
     first_seen_unix_ms: u64,
     /// Sources are numbered as they come.
     number: AtomicU64,
+    /// The same on the clock that never jumps.
+    first_seen_steady_ms: u64,
     mac: Mac,
     in_vector: bool,
     /// It was this host's own address when it was seen.
@@ -36,7 +38,12 @@ impl Row {
     /// # Errors
     ///
     /// Only if the crate refuses the names of the vectors, which it accepted before.
-    pub(super) fn new(sources: &Sources, interface: &str, mac: Mac, now: Moment) -> prometheus::Result<Self> {
+    pub(super) fn new(
+        sources: &Sources,
+        interface: &str,
+        mac: Mac,
+        [first_seen, last_seen]: [Moment; 2],
+    ) -> prometheus::Result<Self> {
         let text = mac.to_string();
         let values = [interface, text.as_str()];
         let mut frames = sources.frames.get_metric_with_label_values(&values)?;
@@ -61,9 +68,10 @@ impl Row {
         Ok(Self {
             frames,
             bytes,
-            seen_unix_ms: AtomicU64::new(now.unix_ms),
-            first_seen_unix_ms: now.unix_ms,
             number: AtomicU64::new(0),
+            seen_unix_ms: AtomicU64::new(last_seen.unix_ms),
+            first_seen_unix_ms: first_seen.unix_ms,
+            first_seen_steady_ms: first_seen.steady_ms,
             mac,
             in_vector,
             own: AtomicBool::new(false),
@@ -125,6 +133,19 @@ impl Row {
     /// Unix time of its first frame, in milliseconds.
     pub fn first_seen_unix_ms(&self) -> u64 {
         self.first_seen_unix_ms
+    }
+
+    pub(super) fn first_seen_steady_ms(&self) -> u64 {
+        self.first_seen_steady_ms
+    }
+
+    /// What there is to remember of it.
+    pub fn remembered(&self) -> Remembered {
+        Remembered {
+            mac: self.mac,
+            first_seen_unix_ms: self.first_seen_unix_ms,
+            last_seen_unix_ms: self.last_seen_unix_ms(),
+        }
     }
 
     /// Unix time of its newest frame, in milliseconds.

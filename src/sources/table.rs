@@ -7,15 +7,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::room::Place;
+use super::room::{Place, is_crowded};
 use super::row::Handles;
-use super::{Ledger, Row, Sources};
+use super::{Ledger, Limits, Remembered, Row, Sources};
 use crate::clock::Moment;
 use crate::frame::wire::Wire;
 use crate::mac::Mac;
 
 /// Sources are looked through for idle ones at most this often.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+
+/// When room is scarce, a source whose whole life was shorter than this …
+const SHORT_LIFE: Duration = Duration::from_secs(60);
+/// … is forgotten after this long, so that a burst of forged addresses does not keep strangers out for a day.
+const SHORT_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Owned by the thread that captures; see the module's docs.
 #[derive(Debug)]
@@ -32,13 +37,58 @@ pub struct Table {
     told_full: bool,
     /// Steady time before which no source can have fallen idle.
     next_sweep_ms: u64,
+    /// Steady time before which it is too early to look again.
+    sweep_pause_ms: u64,
+    /// More than three quarters of the room were taken when it was last looked at.
+    crowded: bool,
 }
 
 impl Table {
-    pub(super) fn new(sources: Arc<Sources>, ledger: Arc<Ledger>) -> Self {
-        let roster = sources.roster.generation();
-        let rows = HashMap::default();
-        Self { rows, ordinary: 0, roster, sources, ledger, told_full: false, next_sweep_ms: 0 }
+    pub(super) fn new(sources: Arc<Sources>, ledger: Arc<Ledger>, now: Moment) -> Self {
+        let remembered = sources.memory.recall(ledger.interface());
+        let mut table = Self {
+            rows: HashMap::default(),
+            ordinary: 0,
+            roster: sources.roster.generation(),
+            sources,
+            ledger,
+            told_full: false,
+            next_sweep_ms: 0,
+            sweep_pause_ms: 0,
+            crowded: false,
+        };
+        table.restore(remembered, now);
+        table
+    }
+
+    /// Gives rows to the sources that would have them had there been no restart. Those that have been around
+    /// for longest come first, and a quarter of the room is left for those to come.
+    fn restore(&mut self, mut remembered: Vec<Remembered>, now: Moment) {
+        let limits = self.sources.limits();
+        remembered.sort_by_key(|source| (std::cmp::Reverse(source.life_ms()), source.mac));
+        for source in remembered {
+            let first_seen = now.back_at(source.first_seen_unix_ms);
+            let last_seen = now.back_at(source.last_seen_unix_ms);
+            let standing = self.sources.roster.standing(source.mac);
+            let place = if standing.is_reserved() && self.sources.room.take(Place::Reserved) {
+                Place::Reserved
+            } else if now.since(last_seen.steady_ms) > limits.idle_timeout
+                || is_crowded(self.ordinary + 1, limits.per_interface)
+                || !self.sources.room.take(Place::Ordinary)
+            {
+                continue;
+            } else if self.sources.room.is_crowded() {
+                self.sources.room.give_back(Place::Ordinary, 1);
+                continue;
+            } else {
+                Place::Ordinary
+            };
+            if !self.add(source.mac, place, standing.own, [first_seen, last_seen], None) {
+                self.sources.room.give_back(place, 1);
+            }
+        }
+        // One of them may be due at any time.
+        self.next_sweep_ms = now.steady_ms;
     }
 
     /// Counts one read that came from `source`, or from nobody if it was a runt.
@@ -64,27 +114,41 @@ impl Table {
                 return self.ledger.count_untracked(wire);
             }
         };
-        let row = match Row::new(&self.sources, self.ledger.interface(), mac, now) {
+        if self.rows.is_empty() {
+            self.next_sweep_ms = after(now, self.sources.limits().idle_timeout);
+        }
+        let remembered = self.sources.memory.first_seen_unix_ms(self.ledger.interface(), mac);
+        let first_seen = remembered.map_or(now, |unix_ms| now.back_at(unix_ms));
+        if !self.add(mac, place, standing.own, [first_seen, now], Some(wire)) {
+            self.sources.room.give_back(place, 1);
+            return self.ledger.count_untracked(wire);
+        }
+        self.sources.memory.appeared();
+    }
+
+    /// Makes a row for a source that has its place already, seen between these two times, and counts the frame
+    /// that made it appear, if it was one; false if the crate refuses.
+    fn add(&mut self, mac: Mac, place: Place, own: bool, seen: [Moment; 2], frame: Option<Wire>) -> bool {
+        let row = match Row::new(&self.sources, self.ledger.interface(), mac, seen) {
             Ok(row) => Arc::new(row),
             Err(error) => {
                 tracing::error!(source_mac = %mac, %error, "no counter for a new source; counted as untracked");
-                self.sources.room.give_back(place, 1);
-                return self.ledger.count_untracked(wire);
+                return false;
             }
         };
-        if standing.own {
+        if own {
             row.set_own();
         }
-        let mut handles = Handles::new(&row, place, now);
-        handles.count(wire, now);
-        if self.rows.is_empty() {
-            self.next_sweep_ms = after(now, self.sources.limits().idle_timeout);
+        let mut handles = Handles::new(&row, place, seen[1]);
+        if let Some(wire) = frame {
+            handles.count(wire, seen[1]);
         }
         if place == Place::Ordinary {
             self.ordinary += 1;
         }
-        self.sources.enter(&self.ledger, mac, row);
+        self.sources.enter(&self.ledger, mac, row, frame.is_some());
         self.rows.insert(mac, handles);
+        true
     }
 
     /// Takes a place for a source: a reserved one if it may have one, else an ordinary one. Without room, says
@@ -155,17 +219,33 @@ impl Table {
         if self.rows.is_empty() {
             return None;
         }
+        let crowded = self.is_crowded();
+        if crowded && !self.crowded {
+            // Those that have been silent for ten minutes may go at once.
+            self.next_sweep_ms = self.next_sweep_ms.min(self.sweep_pause_ms);
+        }
+        self.crowded = crowded;
         if now.steady_ms >= self.next_sweep_ms {
             self.sweep(now);
         }
         Some(Duration::from_millis(self.next_sweep_ms.saturating_sub(now.steady_ms)))
     }
 
+    /// Whether room is scarce: this interface's, or that of all together. When other interfaces take that, it is
+    /// noticed here with the next frame.
+    fn is_crowded(&self) -> bool {
+        let Limits { per_interface, idle_timeout, .. } = self.sources.limits();
+        // Where all are forgotten sooner, it changes nothing.
+        idle_timeout > SHORT_PATIENCE
+            && (is_crowded(self.ordinary, per_interface) || self.sources.room.is_crowded())
+    }
+
     #[cold]
     fn sweep(&mut self, now: Moment) {
         let Self { rows, sources, ledger, .. } = self;
         let idle_timeout = sources.limits().idle_timeout;
-        let mut oldest = now.steady_ms;
+        let shortest = if self.crowded { idle_timeout.min(SHORT_PATIENCE) } else { idle_timeout };
+        let mut next_sweep_ms = after(now, shortest);
         let mut forgotten = 0;
         rows.retain(|mac, handles| {
             // Those with a place of their own are remembered for good.
@@ -173,11 +253,13 @@ impl Table {
                 return true;
             }
             let seen = handles.last_seen_steady_ms();
-            if now.since(seen) <= idle_timeout {
-                oldest = oldest.min(seen);
+            let row = handles.row();
+            let is_short = seen.saturating_sub(row.first_seen_steady_ms()) < milliseconds(SHORT_LIFE);
+            let patience = if is_short { shortest } else { idle_timeout };
+            if now.since(seen) <= patience {
+                next_sweep_ms = next_sweep_ms.min(after(Moment { steady_ms: seen, ..now }, patience));
                 return true;
             }
-            let row = handles.row();
             let mut entries = ledger.entries.lock();
             entries.live.remove(mac);
             entries.expired_sources += 1;
@@ -185,6 +267,7 @@ impl Table {
             entries.expired_bytes += row.bytes();
             drop(entries);
             row.forget(sources, ledger.interface());
+            sources.memory.keep(ledger.interface(), row.remembered(), now);
             forgotten += 1;
             false
         });
@@ -197,22 +280,28 @@ impl Table {
         if rows.capacity() > 4 * rows.len().max(64) {
             rows.shrink_to_fit();
         }
-        let due = Moment { steady_ms: oldest, ..now };
-        self.next_sweep_ms = after(due, idle_timeout).max(after(now, SWEEP_PAUSE));
+        self.sweep_pause_ms = after(now, SWEEP_PAUSE);
+        self.next_sweep_ms = next_sweep_ms.max(self.sweep_pause_ms);
     }
 }
 
 /// Steady time just after `pause` will have passed.
 fn after(now: Moment, pause: Duration) -> u64 {
-    now.steady_ms.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)).saturating_add(1)
+    now.steady_ms.saturating_add(milliseconds(pause)).saturating_add(1)
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Closes the books: the series are gone from the page and the vectors, the room is free.
 impl Drop for Table {
     fn drop(&mut self) {
         self.sources.close(&self.ledger);
+        let now = Moment::now();
         for handles in self.rows.values() {
             handles.row().forget(&self.sources, self.ledger.interface());
+            self.sources.memory.keep(self.ledger.interface(), handles.row().remembered(), now);
         }
         self.sources.room.give_back(Place::Ordinary, self.ordinary);
         self.sources.room.give_back(Place::Reserved, self.rows.len() - self.ordinary);

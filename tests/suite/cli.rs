@@ -28,7 +28,7 @@ const LISTS: [(&str, &str); 3] =
     [("interface", "eth["), ("interface.exclude", "a/b"), ("web.listen-address", "10148")];
 
 /// Options that take files: whatever they are called, what is in them shows later.
-const FILES: [&str; 2] = ["inventory.file", "vendor.file"];
+const FILES: [&str; 3] = ["inventory.file", "vendor.file", "state.file"];
 
 fn options() -> impl Iterator<Item = &'static str> {
     SCALARS.iter().chain(&LISTS).map(|(option, _)| *option).chain(FILES)

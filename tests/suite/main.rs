@@ -27,6 +27,7 @@ mod permissions;
 mod prometheus;
 mod send;
 mod signals;
+mod state;
 mod vendor;
 mod watching;
 mod wire;

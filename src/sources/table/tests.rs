@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::sources::{Limits, MOST_RESERVED, Nobody, Roster, Standing};
+use crate::sources::{Limits, MOST_RESERVED, Memory, Nobody, Remembered, Roster, Standing};
 
 const WIRE: Wire = Wire { frames: 1, bytes: 60 };
 
@@ -317,6 +317,141 @@ fn reserved_room_has_an_end() {
     let books = &sources.snapshot()[0];
     assert_eq!(books.sources.len(), MOST_RESERVED + 10);
     assert_eq!(books.frames(), 5000);
+}
+
+/// A memory that can be looked into.
+#[derive(Debug, Default)]
+struct Notes(parking_lot::Mutex<Vec<Remembered>>);
+
+impl Memory for Notes {
+    fn first_seen_unix_ms(&self, _: &str, mac: Mac) -> Option<u64> {
+        self.0.lock().iter().find(|one| one.mac == mac).map(|one| one.first_seen_unix_ms)
+    }
+    fn appeared(&self) {}
+    fn recall(&self, _: &str) -> Vec<Remembered> {
+        self.0.lock().clone()
+    }
+    fn keep(&self, _: &Arc<str>, source: Remembered, _: Moment) {
+        let mut notes = self.0.lock();
+        notes.retain(|one| one.mac != source.mac);
+        notes.push(source);
+    }
+}
+
+/// Remembered for having been there between these seconds before now.
+fn remembered(n: u64, now: Moment, first: u64, last: u64) -> Remembered {
+    let before = |seconds| now.unix_ms - seconds * 1000;
+    Remembered { mac: mac(n), first_seen_unix_ms: before(first), last_seen_unix_ms: before(last) }
+}
+
+#[test]
+fn who_is_remembered_is_there_from_the_start_and_expires_in_its_time() {
+    let notes = Arc::new(Notes::default());
+    let now = Moment::now();
+    *notes.0.lock() = vec![remembered(1, now, 500, 4), remembered(2, now, 500, 20)];
+    let sources = Sources::with_memory(limits(8, 8), Arc::new(Nobody), Arc::<Notes>::clone(&notes)).unwrap();
+    let mut table = sources.open("eth0");
+    let books = &sources.snapshot()[0];
+    let [source] = &books.sources[..] else { panic!("the one that would not have expired") };
+    assert_eq!((source.row.mac(), source.frames, books.new_sources), (mac(1), 0, 0));
+    assert_eq!(source.row.first_seen_unix_ms(), now.unix_ms - 500_000);
+    assert_eq!(source.last_seen_unix_ms, now.unix_ms - 4_000);
+
+    // The other one comes back: new to the page, not to us.
+    let later = |seconds: u64| Moment {
+        unix_ms: now.unix_ms + seconds * 1000,
+        steady_ms: now.steady_ms + seconds * 1000,
+    };
+    table.count(Some(mac(2)), WIRE, later(1));
+    let books = &sources.snapshot()[0];
+    assert_eq!(books.sources[1].row.first_seen_unix_ms(), now.unix_ms - 500_000);
+    assert_eq!((books.sources[1].frames, books.new_sources), (1, 1));
+
+    // Six seconds after the restart the first has been silent for ten.
+    table.expire(later(5));
+    assert_eq!(sources.snapshot()[0].sources.len(), 2);
+    table.expire(later(7));
+    assert_eq!(sources.snapshot()[0].sources.len(), 1);
+    // Both are handed over in the end.
+    drop(table);
+    let last: Vec<_> = notes.0.lock().iter().map(|one| (one.mac, one.last_seen_unix_ms)).collect();
+    assert_eq!(last, [(mac(1), now.unix_ms - 4_000), (mac(2), now.unix_ms + 1_000)]);
+}
+
+#[test]
+fn a_quarter_of_the_room_is_left_for_who_comes() {
+    let list = Arc::new(List::default());
+    list.set(&[100], &[]);
+    let notes = Arc::new(Notes::default());
+    let now = Moment::now();
+    // The listed one has been silent for longer than any other may be; it would not have been forgotten.
+    *notes.0.lock() = (0..20).map(|n| remembered(n, now, 100 + n, 5)).collect();
+    notes.0.lock().push(remembered(100, now, 5000, 4000));
+    for (limits, most) in [(limits(8, 100), 6), (limits(100, 8), 6), (limits(5, 100), 3), (limits(1, 1), 0)] {
+        let sources = Sources::with_memory(limits, Arc::<List>::clone(&list), Arc::<Notes>::clone(&notes));
+        let sources = sources.unwrap();
+        let table = sources.open("eth0");
+        let tracked: Vec<Mac> = sources.snapshot()[0].sources.iter().map(|source| source.row.mac()).collect();
+        let mut expected: Vec<Mac> = (20 - most..20).map(mac).collect();
+        expected.push(mac(100));
+        assert_eq!(tracked, expected, "the longest-lived of {limits:?}");
+        // Do not hand over to the next round.
+        let before = notes.0.lock().clone();
+        drop(table);
+        *notes.0.lock() = before;
+    }
+}
+
+#[test]
+fn when_room_is_scarce_short_lives_go_first() {
+    let limits = Limits { per_interface: 8, total: 100, idle_timeout: Duration::from_secs(86_400) };
+    let sources = sources(limits).unwrap();
+    let mut table = sources.open("eth0");
+    let tracked =
+        || -> Vec<Mac> { sources.snapshot()[0].sources.iter().map(|source| source.row.mac()).collect() };
+    // One that has been around, and five that were not: three quarters, which is not more.
+    table.count(Some(mac(0)), WIRE, at(0));
+    table.count(Some(mac(0)), WIRE, at(60));
+    for n in 1..6 {
+        table.count(Some(mac(n)), WIRE, at(60));
+    }
+    assert_eq!(table.expire(at(5000)), Some(Duration::from_millis((86_400 - 5000) * 1000 + 1)));
+    assert_eq!(tracked().len(), 6);
+
+    // One more: those that have been silent for ten minutes go at once.
+    table.count(Some(mac(6)), WIRE, at(5000));
+    let due = table.expire(at(5000));
+    assert_eq!(tracked(), [mac(0), mac(6)]);
+    assert_eq!(due, Some(Duration::from_millis(600_001)), "for the short life that is left");
+
+    // A burst: counted out ten minutes after, and not before.
+    for n in 10..30 {
+        table.count(Some(mac(n)), WIRE, at(5001));
+    }
+    table.expire(at(5001));
+    assert_eq!(tracked().len(), 8);
+    assert_eq!(table.expire(at(5600)), Some(Duration::from_millis(1)));
+    table.expire(at(5602));
+    assert_eq!(tracked(), [mac(0)]);
+    assert_eq!(sources.snapshot()[0].frames(), 28);
+}
+
+#[test]
+fn room_that_others_take_is_scarce_too() {
+    let limits = Limits { per_interface: 8, total: 8, idle_timeout: Duration::from_secs(86_400) };
+    let sources = sources(limits).unwrap();
+    let (mut a, mut b) = (sources.open("a"), sources.open("b"));
+    for n in 0..3 {
+        a.count(Some(mac(n)), WIRE, at(0));
+    }
+    a.expire(at(0));
+    for n in 0..4 {
+        b.count(Some(mac(n)), WIRE, at(1000));
+    }
+    a.count(Some(mac(0)), WIRE, at(1000));
+    a.expire(at(1000));
+    let books = sources.snapshot();
+    assert_eq!((books[0].sources.len(), books[1].sources.len()), (1, 4));
 }
 
 proptest! {

@@ -1,0 +1,306 @@
+//! Remembering sources across restarts: what the tables tell, and what the file keeps of it.
+//!
+//! A source's first frame rings; about a second later it is in the file. Otherwise one look a minute finds
+//! whether anything has been seen since. Writing happens aside, never on the thread that serves, and a capture
+//! thread meets it only when a source comes or goes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use std::{io, mem};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+
+use super::page::gauge;
+use crate::build;
+use crate::clock::Moment;
+use crate::exposition::{Page, Value};
+use crate::known::Known;
+use crate::mac::Mac;
+use crate::sources::{Memory, Remembered, Roster as _, Sources};
+use crate::state::file::{InUse, Loaded, StateFile};
+use crate::state::pace::Pace;
+use crate::state::store::Store;
+use crate::state::{Content, Seen, format};
+
+/// No time before this is stored: the clock had not been set. A day less than the build's date, for the
+/// committer's clock may have been ahead of ours.
+const FLOOR_UNIX_MS: u64 = build::DATE.saturating_sub(86_400) * 1000;
+
+/// The memory and its file.
+#[derive(Debug)]
+pub struct Diary {
+    /// The file's path, for the log.
+    path: String,
+    known: Arc<Known>,
+    /// Taken for the time of a few look-ups: the threads that capture wait for it when a source appears.
+    store: Mutex<Store>,
+    /// Taken for as long as the disk takes.
+    file: Mutex<StateFile>,
+    pace: Mutex<Pace>,
+    /// Rung when a source appears, once until the next save.
+    bell: Notify,
+    rung: AtomicBool,
+    /// When the file was first made, Unix time in milliseconds; 0 while the clock has not been set.
+    created_unix_ms: AtomicU64,
+    loaded: AtomicBool,
+    written: AtomicBool,
+    /// The file has to be written, even if no source has changed.
+    unwritten: AtomicBool,
+}
+
+impl Diary {
+    /// Claims the file and reads it.
+    ///
+    /// # Errors
+    ///
+    /// Another process has it. All else costs what would be remembered, not the start.
+    pub fn open(path: &Path, known: Arc<Known>) -> Result<Self, InUse> {
+        let (file, claimed) = StateFile::claim(path)?;
+        let diary = Self {
+            path: file.path().display().to_string(),
+            known,
+            store: Mutex::default(),
+            file: Mutex::new(file),
+            pace: Mutex::new(Pace::new(Moment::now().steady_ms)),
+            bell: Notify::new(),
+            rung: AtomicBool::new(false),
+            created_unix_ms: AtomicU64::new(0),
+            loaded: AtomicBool::new(true),
+            written: AtomicBool::new(true),
+            unwritten: AtomicBool::new(false),
+        };
+        let mut file = diary.file.lock();
+        if let Err(error) = diary.load(&mut file) {
+            diary.loaded.store(false, Ordering::Relaxed);
+            tracing::error!(
+                file = diary.path,
+                error = explain(&error),
+                "cannot read the state; it is left alone"
+            );
+        }
+        drop(file);
+        diary.stamp(Moment::now());
+        let sources = diary.store.lock().len();
+        tracing::info!(file = diary.path, sources, "state opened");
+        if let Err(error) = claimed {
+            diary.tell(&Err(error));
+        }
+        Ok(diary)
+    }
+
+    /// Reads the file, and takes in what it says.
+    fn load(&self, file: &mut StateFile) -> io::Result<()> {
+        match file.load()? {
+            Loaded::Whole(Content { created_unix_ms, entries }) => {
+                self.loaded.store(true, Ordering::Relaxed);
+                self.created_unix_ms.store(created_unix_ms, Ordering::Relaxed);
+                let mut store = self.store.lock();
+                let was_empty = store.is_empty();
+                store.merge(entries);
+                if was_empty {
+                    // What has just been read need not be written.
+                    store.take_changed();
+                }
+                self.unwritten.store(false, Ordering::Relaxed);
+            }
+            Loaded::Missing => {
+                self.loaded.store(true, Ordering::Relaxed);
+                self.unwritten.store(true, Ordering::Relaxed);
+            }
+            Loaded::SetAside(fault, aside) => {
+                self.loaded.store(false, Ordering::Relaxed);
+                self.unwritten.store(true, Ordering::Relaxed);
+                let aside = aside.display().to_string();
+                tracing::error!(file = self.path, %fault, aside, "the state could not be used; set aside, starting anew");
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes when the file was first made, as soon as the clock can tell.
+    fn stamp(&self, now: Moment) {
+        if self.created_unix_ms.load(Ordering::Relaxed) == 0 && now.unix_ms >= FLOOR_UNIX_MS {
+            self.created_unix_ms.store(now.unix_ms, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes the file if anything has changed. Blocks for as long as the disk takes.
+    pub fn save(&self, sources: &Sources) {
+        let mut file = self.file.lock();
+        let result = self.try_save(sources, &mut file);
+        let now = Moment::now().steady_ms;
+        let mut pace = self.pace.lock();
+        match &result {
+            Ok(bytes) => pace.done(now, *bytes),
+            Err(_) => pace.failed(now),
+        }
+        drop(pace);
+        self.tell(&result);
+    }
+
+    /// Returns how many bytes were written.
+    fn try_save(&self, sources: &Sources, file: &mut StateFile) -> io::Result<u64> {
+        let now = Moment::now();
+        self.stamp(now);
+        // Before looking: who comes meanwhile rings again.
+        self.rung.store(false, Ordering::Release);
+        for books in sources.snapshot() {
+            let mut store = self.store.lock();
+            for source in &books.sources {
+                store.observe(
+                    &books.interface,
+                    source.row.mac(),
+                    seen(&source.row.remembered()),
+                    FLOOR_UNIX_MS,
+                );
+            }
+        }
+        self.store.lock().prune(now.unix_ms, |mac| self.is_listed(mac));
+        file.ready()?;
+        // Changed by somebody else, or not readable until now.
+        if file.is_strange()? {
+            self.load(file)?;
+        }
+        let created_unix_ms = self.created_unix_ms.load(Ordering::Relaxed);
+        let mut store = self.store.lock();
+        let changed = store.take_changed() | self.unwritten.swap(false, Ordering::Relaxed);
+        // Without a clock there is nothing to tell yet.
+        if !changed || created_unix_ms == 0 {
+            self.unwritten.fetch_or(changed, Ordering::Relaxed);
+            return Ok(0);
+        }
+        let mut entries = store.entries();
+        drop(store);
+        // In order, for whoever compares two of them.
+        entries.sort_unstable_by(|a, b| (&a.interface, a.mac).cmp(&(&b.interface, b.mac)));
+        let bytes = format::write(&Content { created_unix_ms, entries });
+        match file.save(&bytes) {
+            Ok(()) => Ok(bytes.len() as u64),
+            Err(error) => {
+                self.unwritten.store(true, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+
+    /// Says how writing went, when that has changed.
+    fn tell(&self, result: &io::Result<u64>) {
+        let before = self.written.swap(result.is_ok(), Ordering::Relaxed);
+        match (result, before) {
+            (Err(error), true) => {
+                tracing::error!(
+                    file = self.path,
+                    error = explain(error),
+                    "cannot write the state; a restart would forget what is new; trying again"
+                );
+            }
+            (Ok(_), false) => tracing::info!(file = self.path, "the state can be written again"),
+            _ => {}
+        }
+    }
+
+    fn is_listed(&self, mac: Mac) -> bool {
+        self.known.standing(mac).is_reserved()
+    }
+
+    /// Writes the families.
+    pub(super) fn write(&self, page: &mut Page) {
+        let created = self.created_unix_ms.load(Ordering::Relaxed);
+        if created > 0 {
+            page.family(gauge(
+                "macwatch_state_created_timestamp_seconds",
+                "Unix time when the state file was first made: sources are remembered since then.",
+            ))
+            .add("", Value::Milliseconds(created));
+        }
+        page.family(gauge(
+            "macwatch_state_last_load_successful",
+            "Whether the state file could be read; if not, it was set aside or left alone.",
+        ))
+        .add("", self.loaded.load(Ordering::Relaxed));
+        page.family(gauge(
+            "macwatch_state_last_write_successful",
+            "Whether the state file could be written when it was last tried.",
+        ))
+        .add("", self.written.load(Ordering::Relaxed));
+    }
+}
+
+impl Memory for Diary {
+    fn first_seen_unix_ms(&self, interface: &str, mac: Mac) -> Option<u64> {
+        self.store.lock().find(interface, mac).map(|seen| seen.first_unix_ms)
+    }
+
+    fn appeared(&self) {
+        if !self.rung.swap(true, Ordering::Relaxed) {
+            self.bell.notify_one();
+        }
+    }
+
+    fn recall(&self, interface: &str) -> Vec<Remembered> {
+        let remembered = |(mac, seen): (Mac, Seen)| Remembered {
+            mac,
+            first_seen_unix_ms: seen.first_unix_ms,
+            last_seen_unix_ms: seen.last_unix_ms,
+        };
+        self.store.lock().of(interface).map(remembered).collect()
+    }
+
+    fn keep(&self, interface: &Arc<str>, source: Remembered, now: Moment) {
+        let mut store = self.store.lock();
+        store.observe(interface, source.mac, seen(&source), FLOOR_UNIX_MS);
+        if store.is_overfull() {
+            store.prune(now.unix_ms, |mac| self.is_listed(mac));
+        }
+    }
+}
+
+fn seen(source: &Remembered) -> Seen {
+    let last_unix_ms = source.last_seen_unix_ms;
+    Seen { first_unix_ms: source.first_seen_unix_ms.min(last_unix_ms), last_unix_ms }
+}
+
+/// What is wrong, and what helps.
+fn explain(error: &io::Error) -> String {
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied => "; check the owner and mode of it and its folder",
+        io::ErrorKind::NotFound => "; its folder is missing: make it",
+        io::ErrorKind::ReadOnlyFilesystem => "; systemd: StateDirectory=macwatch makes a folder to write to",
+        io::ErrorKind::ResourceBusy => "; mount its folder, not the file",
+        io::ErrorKind::WouldBlock => return "another macwatch has it".to_owned(),
+        _ => "",
+    };
+    format!("{error}{remedy}")
+}
+
+/// Writes when it is time, for good; cancel it to stop.
+pub(super) async fn follow(diary: Option<&Arc<Diary>>, sources: &Arc<Sources>) {
+    let Some(diary) = diary else {
+        return std::future::pending().await;
+    };
+    // A file that is not there yet is made at once: what is wrong with its folder shows now.
+    let mut at_once = diary.unwritten.load(Ordering::Relaxed);
+    loop {
+        while !mem::take(&mut at_once) {
+            let now = Moment::now().steady_ms;
+            let due = diary.pace.lock().due();
+            if due <= now {
+                break;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(due - now)) => {}
+                () = diary.bell.notified() => {
+                    diary.pace.lock().fresh(Moment::now().steady_ms);
+                }
+            }
+        }
+        let (diary, sources) = (Arc::clone(diary), Arc::clone(sources));
+        if let Err(error) = spawn_blocking(move || diary.save(&sources)).await {
+            tracing::error!(%error, "writing the state ended badly");
+        }
+    }
+}
