@@ -241,7 +241,7 @@ pub struct InventoryArgs {
 pub struct VendorArgs {
     /// File to take vendors from instead of the registry that is built in: Wireshark's manuf, or CSV of the IEEE
     #[arg(long = "vendor.file", value_name = "FILE", env = "MACWATCH_VENDOR_FILE")]
-    pub file: Option<PathBuf>,
+    pub vendor_file: Option<PathBuf>,
 }
 
 /// What survives a restart.
@@ -251,7 +251,7 @@ pub struct StateArgs {
     /// File to remember in when each source was first and last seen, across restarts. Default under systemd:
     /// the file `state` in the unit's StateDirectory; else none
     #[arg(long = "state.file", value_name = "FILE", env = "MACWATCH_STATE_FILE")]
-    pub file: Option<PathBuf>,
+    pub state_file: Option<PathBuf>,
 }
 
 /// The server.

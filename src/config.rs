@@ -79,7 +79,7 @@ impl TryFrom<&ServeArgs> for Serve {
             inventory: inventory(&args.inventory),
             state: state(&args.state, std::env::var_os("STATE_DIRECTORY")),
             direction: direction(&args.capture),
-            vendor_file: args.vendor.file.clone(),
+            vendor_file: args.vendor.vendor_file.clone(),
             listen,
         })
     }
@@ -244,7 +244,7 @@ fn inventory(args: &InventoryArgs) -> Vec<PathBuf> {
 
 /// systemd names the folders that it made for the unit (systemd.exec(5)), separated by colons.
 fn state(args: &StateArgs, folders: Option<OsString>) -> Option<PathBuf> {
-    let given = args.file.clone().filter(|file| !file.as_os_str().is_empty());
+    let given = args.state_file.clone().filter(|file| !file.as_os_str().is_empty());
     given.or_else(|| {
         let folders = folders?;
         let first =
@@ -352,7 +352,7 @@ mod tests {
     #[test]
     fn the_state_file_is_the_one_given_or_systemd_s() {
         let file = |given: Option<&str>, folders: Option<&str>| {
-            let args = StateArgs { file: given.map(PathBuf::from) };
+            let args = StateArgs { state_file: given.map(PathBuf::from) };
             state(&args, folders.map(OsString::from)).map(|path| path.display().to_string())
         };
         assert_eq!(file(None, None), None);
