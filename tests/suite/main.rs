@@ -12,6 +12,7 @@
 
 mod common;
 
+mod chain;
 mod check;
 mod cli;
 mod counting;
@@ -25,6 +26,7 @@ mod load;
 mod page;
 mod permissions;
 mod prometheus;
+mod rules;
 mod send;
 mod signals;
 mod state;

@@ -1,13 +1,10 @@
 //! A real Prometheus scrapes the exporter and answers questions about what was sent.
 
-use std::process::Child;
-
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use rustix::process::Signal;
 
 use crate::common::exporter::{BINARY, Metrics, PORT};
 use crate::common::frames::{frame, send, source, text};
-use crate::common::{DEADLINE, Exporter, Namespace, http, root, veth, wait_for, wait_until};
+use crate::common::{Exporter, Namespace, Prometheus, http, root, veth, wait_for, wait_until};
 
 /// The configuration that scrapes these ports, each as a job of the name beside it.
 fn config(targets: &[(&str, u16)]) -> String {
@@ -16,87 +13,6 @@ fn config(targets: &[(&str, u16)]) -> String {
         text += &format!("  - job_name: {job}\n    static_configs: [{{ targets: ['127.0.0.1:{port}'] }}]\n");
     }
     text
-}
-
-/// A running Prometheus with data of its own; both are gone when it is dropped.
-struct Prometheus<'n> {
-    namespace: &'n Namespace,
-    child: Child,
-    folder: tempfile::TempDir,
-}
-
-impl<'n> Prometheus<'n> {
-    fn start(namespace: &'n Namespace, targets: &[(&str, u16)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("prometheus.yml");
-        std::fs::write(&file, config(targets)).unwrap();
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let mut command = namespace.command("prometheus");
-        command.arg(format!("--config.file={}", file.display()));
-        command.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
-        command.arg("--web.listen-address=127.0.0.1:9090");
-        command.stdout(log.try_clone().unwrap()).stderr(log);
-        let prometheus = Self { namespace, child: command.spawn().unwrap(), folder };
-        wait_until("Prometheus to be ready", || prometheus.curl("-/ready", &[]).is_some());
-        prometheus
-    }
-
-    /// What it answers, if it does. Its HTTP API streams, which curl knows how to read.
-    fn curl(&self, path: &str, parameters: &[(&str, &str)]) -> Option<String> {
-        let mut command = self.namespace.command("curl");
-        command.args(["--silent", "--fail", "--get", "--max-time"]).arg(DEADLINE.as_secs().to_string());
-        for (name, value) in parameters {
-            command.arg("--data-urlencode").arg(format!("{name}={value}"));
-        }
-        let output = command.arg(format!("http://127.0.0.1:9090/{path}")).output().unwrap();
-        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
-    }
-
-    fn api(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
-        let answer = self.curl(&format!("api/v1/{path}"), parameters).unwrap();
-        serde_json::from_str::<Value>(&answer).unwrap()["data"].take()
-    }
-
-    /// The value of an expression that yields one series; none while it yields nothing.
-    #[track_caller]
-    fn query(&self, expression: &str) -> Option<f64> {
-        self.query_with(&[("query", expression)])
-    }
-
-    /// The same at a time, in seconds.
-    #[track_caller]
-    fn query_at(&self, expression: &str, time: f64) -> Option<f64> {
-        self.query_with(&[("query", expression), ("time", &format!("{time:.3}"))])
-    }
-
-    #[track_caller]
-    fn query_with(&self, parameters: &[(&str, &str)]) -> Option<f64> {
-        let data = self.api("query", parameters);
-        let series = data["result"].as_array().unwrap();
-        assert!(series.len() <= 1, "{parameters:?}: {series:?}");
-        series.first().map(|one| one["value"][1].as_str().unwrap().parse().unwrap())
-    }
-
-    #[track_caller]
-    fn wait_value(&self, expression: &str, value: f64) {
-        wait_until(expression, || self.query(expression) == Some(value));
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-}
-
-impl Drop for Prometheus<'_> {
-    fn drop(&mut self) {
-        // It may have ended already.
-        drop(self.child.kill());
-        drop(self.child.wait());
-        if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-            eprintln!("log of Prometheus:\n{log}");
-        }
-    }
 }
 
 #[test]
@@ -108,7 +24,7 @@ fn a_prometheus_knows_who_sent_how_much() {
     veth(&ours, "mw0", &theirs, "peer0");
     let exporter = Exporter::start(&ours, "-i mw0");
     exporter.wait_up("mw0");
-    let prometheus = Prometheus::start(&ours, &[("macwatch", PORT)]);
+    let prometheus = Prometheus::start(&ours, &config(&[("macwatch", PORT)]));
     prometheus.wait_value("up{job=\"macwatch\"}", 1.0);
     prometheus.wait_value("macwatch_interface_capture_up{interface=\"mw0\"}", 1.0);
 
@@ -165,7 +81,7 @@ fn the_increase_of_a_new_source_is_what_it_sent() {
         wait_until(what, || pages().iter().all(|page| page.as_ref().is_some_and(condition)));
     };
     both("the captures", &|page| page.interface("capture_up", "mw0") == 1.0);
-    let prometheus = Prometheus::start(&ours, &[("zero", PORT), ("without", 10149)]);
+    let prometheus = Prometheus::start(&ours, &config(&[("zero", PORT), ("without", 10149)]));
     wait_until("pages of both", || {
         prometheus.query("min(count_over_time(up[1m]))") >= Some(2.0)
             && prometheus.query("min(min_over_time(up[1m]))") == Some(1.0)

@@ -2,12 +2,14 @@
 //!
 //! Nothing here sleeps for a time: it waits for a condition, with a deadline.
 
+pub(crate) mod alertmanager;
 pub(crate) mod crowd;
 pub(crate) mod exporter;
 pub(crate) mod frames;
 pub(crate) mod http;
 pub(crate) mod namespace;
 pub(crate) mod program;
+pub(crate) mod prometheus;
 
 use std::process::Output;
 use std::thread;
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 pub(crate) use exporter::Exporter;
 pub(crate) use namespace::{Namespace, bridge, veth};
 pub(crate) use program::Program;
+pub(crate) use prometheus::Prometheus;
 
 /// How long a condition may take to come true on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
