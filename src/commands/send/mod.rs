@@ -25,7 +25,8 @@ use crate::sender::Sender;
 /// How long the last lines may take to be printed.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-const WARNING: &str = "macwatch: a switch with port security may shut the port that a strange MAC appears on";
+const WARNING: &str =
+    "macwatch: warning: a switch with port security may shut the port that a strange MAC appears on";
 
 pub(super) async fn run(args: &SendArgs) -> Result<(), Failure> {
     let drill = Drill::try_from(args)?;

@@ -92,7 +92,9 @@ impl Summary {
             writeln!(out, "{} frames shorter than an Ethernet header", self.runts)?;
         }
         let frames: u64 = rows.iter().map(|(_, row)| row.frames).sum::<u64>() + self.others.frames;
-        writeln!(out, "{frames} frames from {} sources; {dropped} dropped by the kernel", rows.len())
+        let count = |number: u64, what| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+        let (frames, sources) = (count(frames, "frame"), count(rows.len() as u64, "source"));
+        writeln!(out, "{frames} from {sources}; {dropped} dropped by the kernel")
     }
 }
 

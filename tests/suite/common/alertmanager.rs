@@ -97,8 +97,7 @@ impl<'n> Webhook<'n> {
         let stop = Arc::new(AtomicBool::new(false));
         let (into, until) = (Arc::clone(&received), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
-            let mut count = 0;
-            for stream in listener.incoming() {
+            for (count, stream) in listener.incoming().enumerate() {
                 if until.load(Ordering::Relaxed) {
                     return;
                 }
@@ -107,7 +106,6 @@ impl<'n> Webhook<'n> {
                 for alert in body["alerts"].as_array().unwrap() {
                     received.push(notified(alert, count));
                 }
-                count += 1;
             }
         });
         Self { namespace, received, stop, thread: Some(thread) }
