@@ -129,9 +129,9 @@ impl Sources {
     /// One interface has one table at a time: the series of a second one of the same name would be the same.
     pub fn open(self: &Arc<Self>, interface: &str) -> Table {
         let ledger = Arc::new(Ledger::new(interface));
-        let table = Table::new(Arc::clone(self), Arc::clone(&ledger), Moment::now());
-        self.ledgers.write().insert(ledger.interface().clone(), ledger);
-        table
+        // Before sources are numbered: no page has a number that counts sources which it does not show.
+        self.ledgers.write().insert(ledger.interface().clone(), Arc::clone(&ledger));
+        Table::new(Arc::clone(self), ledger, Moment::now())
     }
 
     /// A consistent view of each interface, in order of name.
