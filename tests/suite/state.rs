@@ -1,4 +1,6 @@
 //! What survives a restart, a crash, and a disk that is full or damaged.
+//!
+//! Longer than most: a file can fail in many ways, and all of them are tried with the same few helpers.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

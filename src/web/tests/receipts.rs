@@ -25,6 +25,12 @@ fn received(server: &Running, n: u8) -> Option<u64> {
     server.server.scrapers.received(IpAddr::from([127, 0, 0, n]), Instant::now())
 }
 
+/// Waits until that is what was noted: the server does so just after the client has the last byte.
+#[track_caller]
+fn wait_received(server: &Running, n: u8, mark: Option<u64>) {
+    wait_until("a receipt", || received(server, n) == mark);
+}
+
 /// Pages that tell their number and whom they were made for, with a mark that the test sets, when it says so.
 fn numbered(mark: &Arc<AtomicU64>) -> (mpsc::Sender<()>, Running) {
     let (release, page) = held();
@@ -67,10 +73,13 @@ fn a_page_is_made_once_for_all_whom_it_suits() {
         pages(&release, &server, 2, &[Some(2), None, Some(3)]),
         ["0 None", "1 None", "1 None", "1 None"]
     );
-    assert_eq!([2, 3, 4].map(|n| received(&server, n)), [Some(7), Some(7), None]);
+    wait_received(&server, 2, Some(7));
+    wait_received(&server, 3, Some(7));
+    assert_eq!(received(&server, 4), None);
     // Nothing is new to anybody: one page, whomever it was made for.
     let all = pages(&release, &server, 2, &[Some(2), None, Some(3), Some(4)]);
     assert_eq!(all, ["2 None", "3 Some(7)", "3 Some(7)", "3 Some(7)", "3 Some(7)"]);
+    wait_received(&server, 4, Some(7));
     // Then there is something new, to scrapers that were here before; and each kind is made once.
     mark.store(8, Ordering::Relaxed);
     let all = pages(&release, &server, 3, &[Some(2), None, Some(3), None, Some(5), Some(4)]);
@@ -79,7 +88,7 @@ fn a_page_is_made_once_for_all_whom_it_suits() {
         ["4 None", "5 Some(7)", "6 None", "5 Some(7)", "6 None", "6 None", "5 Some(7)"],
         "the scraper at 5 is a stranger"
     );
-    assert_eq!([2, 3, 4, 5].map(|n| received(&server, n)), [Some(8); 4]);
+    [2, 3, 4, 5].iter().for_each(|n| wait_received(&server, *n, Some(8)));
     assert!(server.server.renderer.is_idle(), "no page is kept when nobody waits");
 }
 
@@ -109,7 +118,7 @@ fn a_page_counts_as_received_when_all_of_it_was_taken() {
     let mut client = server.connect();
     ask_as_scraper(&mut client);
     answer(&mut client);
-    assert_eq!(received(&server, 1), Some(1));
+    wait_received(&server, 1, Some(1));
 
     mark.store(2, Ordering::Relaxed);
     bytes.store(LONG_PAGE, Ordering::Relaxed);
@@ -129,7 +138,7 @@ fn a_page_counts_as_received_when_all_of_it_was_taken() {
     assert!(client.read(&mut [0; 1000]).unwrap() > 0);
     ask(&mut client, "/metrics");
     answer(&mut client);
-    assert_eq!(received(&server, 1), Some(1));
+    wait_received(&server, 1, Some(1));
     assert_eq!(answer(&mut slow).1.len(), LONG_PAGE);
-    assert_eq!(received(&server, 1), Some(2));
+    wait_received(&server, 1, Some(2));
 }
