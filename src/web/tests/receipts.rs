@@ -31,10 +31,20 @@ fn wait_received(server: &Running, n: u8, mark: Option<u64>) {
     wait_until("a receipt", || received(server, n) == mark);
 }
 
-/// Pages that tell their number and whom they were made for, with a mark that the test sets, when it says so.
-fn numbered(mark: &Arc<AtomicU64>) -> (mpsc::Sender<()>, Running) {
+/// A server whose pages tell their number and whom they were made for.
+struct Numbered {
+    server: Running,
+    /// Lets one page be finished.
+    release: mpsc::Sender<()>,
+    /// How many were begun.
+    begun: Arc<AtomicU64>,
+}
+
+/// Pages with a mark that the test sets, finished when it says so.
+fn numbered(mark: &Arc<AtomicU64>) -> Numbered {
     let (release, page) = held();
-    let (mark, count) = (Arc::clone(mark), AtomicU64::new(0));
+    let begun = Arc::<AtomicU64>::default();
+    let (mark, count) = (Arc::clone(mark), Arc::clone(&begun));
     let metrics = move |received: Option<u64>| {
         let number = count.fetch_add(1, Ordering::Relaxed);
         page();
@@ -42,15 +52,18 @@ fn numbered(mark: &Arc<AtomicU64>) -> (mpsc::Sender<()>, Running) {
         Marked { page, mark: mark.load(Ordering::Relaxed) }
     };
     let site = Site { metrics: Box::new(metrics), ..site(0, Vec::new) };
-    (release, Running::start(site, 20, PATIENT))
+    Numbered { server: Running::start(site, 20, PATIENT), release, begun }
 }
 
 /// The pages that those get who ask while one is being made: first a person, who gets that one, then these; `None` is
 /// a person, and the others are scrapers by their addresses. So many pages are made for them.
-fn pages(release: &mpsc::Sender<()>, server: &Running, made: usize, who: &[Option<u8>]) -> Vec<String> {
+fn pages(numbered: &Numbered, made: usize, who: &[Option<u8>]) -> Vec<String> {
+    let Numbered { server, release, begun } = numbered;
+    let before = begun.load(Ordering::Relaxed);
     let mut clients = vec![server.connect()];
     ask(&mut clients[0], "/metrics");
-    server.wait_in_flight(1);
+    // Whoever asks before it is begun may have it too.
+    wait_until("the first page to be begun", || begun.load(Ordering::Relaxed) > before);
     for (n, who) in who.iter().enumerate() {
         let mut client = who.map_or_else(|| server.connect(), |address| connect_from(server, address));
         match who {
@@ -67,28 +80,26 @@ fn pages(release: &mpsc::Sender<()>, server: &Running, made: usize, who: &[Optio
 #[test]
 fn a_page_is_made_once_for_all_whom_it_suits() {
     let mark = Arc::new(AtomicU64::new(7));
-    let (release, server) = numbered(&mark);
+    let numbered = numbered(&mark);
+    let server = &numbered.server;
     // Strangers all get the same, scrapers too.
-    assert_eq!(
-        pages(&release, &server, 2, &[Some(2), None, Some(3)]),
-        ["0 None", "1 None", "1 None", "1 None"]
-    );
-    wait_received(&server, 2, Some(7));
-    wait_received(&server, 3, Some(7));
-    assert_eq!(received(&server, 4), None);
+    assert_eq!(pages(&numbered, 2, &[Some(2), None, Some(3)]), ["0 None", "1 None", "1 None", "1 None"]);
+    wait_received(server, 2, Some(7));
+    wait_received(server, 3, Some(7));
+    assert_eq!(received(server, 4), None);
     // Nothing is new to anybody: one page, whomever it was made for.
-    let all = pages(&release, &server, 2, &[Some(2), None, Some(3), Some(4)]);
+    let all = pages(&numbered, 2, &[Some(2), None, Some(3), Some(4)]);
     assert_eq!(all, ["2 None", "3 Some(7)", "3 Some(7)", "3 Some(7)", "3 Some(7)"]);
-    wait_received(&server, 4, Some(7));
+    wait_received(server, 4, Some(7));
     // Then there is something new, to scrapers that were here before; and each kind is made once.
     mark.store(8, Ordering::Relaxed);
-    let all = pages(&release, &server, 3, &[Some(2), None, Some(3), None, Some(5), Some(4)]);
+    let all = pages(&numbered, 3, &[Some(2), None, Some(3), None, Some(5), Some(4)]);
     assert_eq!(
         all,
         ["4 None", "5 Some(7)", "6 None", "5 Some(7)", "6 None", "6 None", "5 Some(7)"],
         "the scraper at 5 is a stranger"
     );
-    [2, 3, 4, 5].iter().for_each(|n| wait_received(&server, *n, Some(8)));
+    [2, 3, 4, 5].iter().for_each(|n| wait_received(server, *n, Some(8)));
     assert!(server.server.renderer.is_idle(), "no page is kept when nobody waits");
 }
 
