@@ -15,9 +15,10 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::common::alertmanager::{Alertmanager, Notified, Webhook};
+use crate::common::exporter::BINARY;
 use crate::common::frames::{Stop, frame, send, source, text};
 use crate::common::namespace::wait_carrier;
-use crate::common::{Exporter, Namespace, Prometheus, root, veth, wait_for, wait_until};
+use crate::common::{Exporter, Namespace, Program, Prometheus, root, veth, wait_for, wait_until};
 
 const UNKNOWN: &str = "MacwatchUnknownSource";
 const FLOOD: &str = "MacwatchSourceFlood";
@@ -52,12 +53,13 @@ impl Talkers {
 /// What takes part.
 struct Chain<'n> {
     ours: &'n Namespace,
+    theirs: &'n Namespace,
     prometheus: Prometheus<'n>,
     webhook: Webhook<'n>,
     begun: Instant,
 }
 
-impl Chain<'_> {
+impl<'n> Chain<'n> {
     fn say(&self, at: Instant, what: &str) {
         println!("{:6.1} s  {what}", at.duration_since(self.begun).as_secs_f64());
     }
@@ -113,17 +115,11 @@ impl Chain<'_> {
 
     /// Ends the exporter by a signal and starts it anew once a scrape has failed.
     #[track_caller]
-    fn restart<'n>(
-        &self,
-        mut exporter: Exporter<'n>,
-        ours: &'n Namespace,
-        signal: Signal,
-        options: &str,
-    ) -> Exporter<'n> {
+    fn restart(&self, mut exporter: Exporter<'n>, signal: Signal, options: &str) -> Exporter<'n> {
         exporter.signal(signal);
         exporter.wait();
         self.wait_up(0.0);
-        let exporter = Exporter::start(ours, options);
+        let exporter = Exporter::start(self.ours, options);
         exporter.wait_up("mw0");
         self.wait_up(1.0);
         exporter
@@ -168,17 +164,18 @@ fn a_stranger_is_one_notification_until_approved_and_a_flood_is_one() {
     let webhook = Webhook::start(&ours);
     let _alertmanager = Alertmanager::start(&ours, &shipped.join("alertmanager.yml"));
     let prometheus = Prometheus::start(&ours, &configuration(&shipped));
-    let chain = Chain { ours: &ours, prometheus, webhook, begun: Instant::now() };
+    let chain = Chain { ours: &ours, theirs: &theirs, prometheus, webhook, begun: Instant::now() };
     let talkers = Talkers { sources: Mutex::default(), pause: Duration::from_millis(200) };
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let _stop = Stop(&stop);
         scope.spawn(|| talkers.talk(&theirs, &stop));
         known_sources_are_silent(&chain, &talkers, &known);
+        let options = format!("{options} --state.file {}", folder.path().join("state").display());
         let exporter = stranger_is_one_notification(&chain, &talkers, exporter, &options, &known, stranger);
         fs::write(&inventory, format!("{listed}{} a guest\n", text(stranger))).unwrap();
         approval_resolves(&chain, stranger);
-        flood_is_one_notification(&chain, &theirs);
+        flood_is_one_notification(&chain);
         drop(exporter);
     });
 }
@@ -206,9 +203,10 @@ fn stranger_is_one_notification<'n>(
 ) -> Exporter<'n> {
     let mac = text(stranger);
     let everybody = [known, &[stranger]].concat();
-    talkers.set(&everybody);
     let first_frame = Instant::now();
-    chain.now(&format!("first frame of {mac}"));
+    chain.now(&format!("first frame of {mac}, by the fire drill: macwatch send"));
+    let mut drill = chain.theirs.command(BINARY);
+    let mut drill = Program::spawn(drill.args(["send", "--interface", "peer0", "--source", &mac]));
     let alert = chain.wait_notified(0);
     println!("          {:.1} s after its first frame", (alert.at - first_frame).as_secs_f64());
     let labels: Vec<(&str, &str)> = alert.labels.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
@@ -218,16 +216,22 @@ fn stranger_is_one_notification<'n>(
     for part in [&*mac, "a randomised address", "on mw0 of localhost:10148"] {
         assert!(alert.description.contains(part), "{part} in {}", alert.description);
     }
+    assert!(drill.wait().success());
     let since = chain.active_since(UNKNOWN);
     assert!(since.is_some());
+    let agreed =
+        format!("ALERTS{{alertname=\"{UNKNOWN}\"}} and on (source_mac, address_type) macwatch_source_info");
+    assert_eq!(chain.prometheus.query(&agreed), Some(1.0), "rule and exporter differ about its type");
 
-    // Without a state file, first_seen begins anew each time.
-    let exporter = chain.restart(exporter, chain.ours, Signal::TERM, options);
+    talkers.set(&everybody);
     chain.wait_heard(&mac);
-    chain.now("the exporter was restarted");
-    let exporter = chain.restart(exporter, chain.ours, Signal::KILL, options);
+    // Without a state file, first_seen begins anew.
+    let exporter = chain.restart(exporter, Signal::TERM, options);
     chain.wait_heard(&mac);
-    chain.now("it was killed and started again");
+    chain.now("the exporter was restarted; it had forgotten first_seen");
+    let exporter = chain.restart(exporter, Signal::KILL, options);
+    chain.wait_heard(&mac);
+    chain.now("it was killed and started again, with a state file");
 
     exporter.signal(Signal::STOP);
     chain.wait_up(0.0);
@@ -263,7 +267,7 @@ fn approval_resolves(chain: &Chain<'_>, stranger: [u8; 6]) {
     assert_eq!((alert.status.as_str(), &*alert.labels["source_mac"]), ("resolved", &*text(stranger)));
 }
 
-fn flood_is_one_notification(chain: &Chain<'_>, theirs: &Namespace) {
+fn flood_is_one_notification(chain: &Chain<'_>) {
     let crowd: Vec<[u8; 6]> = (0..CROWD).map(|n| source(0x0100_0000 + n)).collect();
     let flood = Talkers { sources: Mutex::new(crowd), pause: Duration::from_secs(3) };
     let stop = AtomicBool::new(false);
@@ -271,7 +275,7 @@ fn flood_is_one_notification(chain: &Chain<'_>, theirs: &Namespace) {
         let _stop = Stop(&stop);
         let first_frame = Instant::now();
         chain.now(&format!("{CROWD} forged sources talk, again and again"));
-        scope.spawn(|| flood.talk(theirs, &stop));
+        scope.spawn(|| flood.talk(chain.theirs, &stop));
         let alert = chain.wait_notified(2);
         println!("          {:.1} s after its first frame", (alert.at - first_frame).as_secs_f64());
         assert_eq!(

@@ -93,13 +93,11 @@ fn the_rules_name_only_what_macwatch_says() {
     let golden = std::fs::read_to_string(golden).unwrap();
     let (ours, theirs) = (Namespace::new(), Namespace::new());
     veth(&ours, "mw0", &theirs, "peer0");
-    let inventory = tempfile::NamedTempFile::new().unwrap();
-    let state = tempfile::tempdir().unwrap();
-    let options = format!(
-        "-i mw0 --inventory.file {} --state.file {}/state",
-        inventory.path().display(),
-        state.path().display()
-    );
+    // The golden page is that of an exporter without any of these.
+    let files = tempfile::tempdir().unwrap();
+    let (inventory, state) = (files.path().join("inventory"), files.path().join("state"));
+    std::fs::write(&inventory, "").unwrap();
+    let options = format!("-i mw0 --inventory.file {} --state.file {}", inventory.display(), state.display());
     let page = Exporter::start(&ours, &options).get("/metrics").unwrap().text();
 
     let families = |page: &str| -> BTreeSet<String> {
