@@ -58,6 +58,7 @@ const COMMANDS: (&str, &[&str]) = (
     "commands",
     &[
         "build",
+        "address",
         "mac",
         "clock",
         "frame",

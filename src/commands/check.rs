@@ -8,11 +8,13 @@ use std::path::PathBuf;
 use std::slice;
 
 use super::{Failure, follow, list, written};
+use crate::address::AddressType;
 use crate::cli::CheckArgs;
 use crate::config::Check;
 use crate::interface::Interface;
-use crate::inventory::{Fault, Inventory};
+use crate::inventory::{Entry, Fault, Inventory};
 use crate::mac::Mac;
+use crate::vendor::Vendors;
 
 /// Most faults that are listed: a file with more is none that a person would mend line by line.
 const MOST_FAULTS: usize = 10_000;
@@ -93,6 +95,11 @@ fn explain(mac: Mac, inventory: &Inventory, own: Result<&[Interface], String>) -
         (None, Ok(_)) => {}
         (None, Err(why)) => line(&mut text, "own", format_args!("not to be told: {why}")),
     }
+    // As in the labels of macwatch_source_info.
+    line(&mut text, "address type", AddressType::of(mac).as_str());
+    line(&mut text, "vendor", Vendors::embedded().find(mac).unwrap_or("none"));
+    let reserved = interface.is_some() || entry.is_some_and(Entry::is_exact);
+    line(&mut text, "room", if reserved { "reserved" } else { "ordinary" });
     text
 }
 
@@ -106,6 +113,8 @@ mod tests {
     use super::*;
     use crate::interface::fixture::ethernet;
     use crate::mac;
+
+    const LOCAL: &str = "address type: local\nvendor: none\n";
 
     fn inventory(text: &str) -> (tempfile::NamedTempFile, Inventory) {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -124,28 +133,35 @@ mod tests {
                 "0242.ac11.0002",
                 format!(
                     "address: 02:42:ac:11:00:02\nknown: yes\nname: the web\npattern: 02:42:ac:11:00:02\n\
-                     line: {place}:2\n"
+                     line: {place}:2\n{LOCAL}room: reserved\n"
                 ),
             ),
             (
                 "02:42:00:00:00:09",
                 format!(
                     "address: 02:42:00:00:00:09\nknown: yes\nname: container\npattern: 02:42:00:00:00:00/16\n\
-                     line: {place}:3\n"
+                     line: {place}:3\n{LOCAL}room: ordinary\n"
                 ),
             ),
-            ("02:00:00:00:00:09", "address: 02:00:00:00:00:09\nknown: no\nline: none\n".to_owned()),
+            (
+                "02:00:00:00:00:09",
+                format!("address: 02:00:00:00:00:09\nknown: no\nline: none\n{LOCAL}room: ordinary\n"),
+            ),
             (
                 "02:00:00:00:00:01",
-                "address: 02:00:00:00:00:01\nknown: yes\nline: none\nown: address of eth0 on this machine\n"
-                    .to_owned(),
+                format!(
+                    "address: 02:00:00:00:00:01\nknown: yes\nline: none\nown: address of eth0 on this machine\n\
+                     {LOCAL}room: reserved\n"
+                ),
             ),
         ] {
             assert_eq!(explain(mac::parse(address).unwrap(), &inventory, Ok(&eth0)), expected);
         }
         let blind =
             explain(mac::parse("02:00:00:00:00:09").unwrap(), &inventory, Err("no netlink".to_owned()));
-        assert!(blind.ends_with("known: no\nline: none\nown: not to be told: no netlink\n"), "{blind}");
+        assert!(blind.contains("known: no\nline: none\nown: not to be told: no netlink\n"), "{blind}");
+        let vendor = explain(mac::parse("b8:27:eb:00:00:01").unwrap(), &inventory, Ok(&[]));
+        assert!(vendor.contains("address type: universal\nvendor: Raspberry Pi"), "{vendor}");
     }
 
     #[test]

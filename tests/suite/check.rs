@@ -144,18 +144,22 @@ fn one_address_is_explained() {
         (
             "02-42-AC-11-00-02",
             "address: 02:42:ac:11:00:02\nknown: yes\nname: Küche, 2. Stock\npattern: 02:42:ac:11:00:02\n\
-             line: ethers:2\n",
+             line: ethers:2\naddress type: local\nvendor: none\nroom: reserved\n",
         ),
         (
             "02:42:00:00:00:01",
             "address: 02:42:00:00:00:01\nknown: yes\nname: container\npattern: 02:42:00:00:00:00/16\n\
-             line: ethers:4\n",
+             line: ethers:4\naddress type: local\nvendor: none\nroom: ordinary\n",
         ),
         (
             "02:42:ac:00:00:01",
-            "address: 02:42:ac:00:00:01\nknown: yes\nname: bridge\npattern: 02:42:ac:00:00:00/24\nline: more:1\n",
+            "address: 02:42:ac:00:00:01\nknown: yes\nname: bridge\npattern: 02:42:ac:00:00:00/24\nline: more:1\n\
+             address type: local\nvendor: none\nroom: ordinary\n",
         ),
-        ("06:00:00:00:be:ef", "address: 06:00:00:00:be:ef\nknown: no\nline: none\n"),
+        (
+            "06:00:00:00:be:ef",
+            "address: 06:00:00:00:be:ef\nknown: no\nline: none\naddress type: local\nvendor: none\nroom: ordinary\n",
+        ),
     ] {
         let (code, stdout, stderr) =
             folder.check(&format!("--inventory.file ethers,more --explain {address}"));
