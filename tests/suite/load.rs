@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::common::crowd::{CROWD, crowd_of, crowded, sources_on};
 use crate::common::exporter::{BINARY, PORT};
-use crate::common::http::{ask, connect, read_one, read_rest};
+use crate::common::http::{ask, connect, read_one, read_rest, wait_begun};
 use crate::common::{Exporter, Namespace, root, wait_until};
 
 /// Far more than a page takes, far less than any limit on clients.
@@ -28,7 +28,7 @@ fn slow_reader(namespace: &Namespace) -> TcpStream {
     let stream = connect(namespace, PORT).unwrap();
     ask(&stream, "GET", "/metrics");
     // A signal may interrupt one look.
-    wait_until("an answer to begin", || stream.peek(&mut [0; 1]).is_ok_and(|read| read == 1));
+    wait_begun(&stream);
     stream
 }
 

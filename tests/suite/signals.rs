@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::common::crowd::{CROWD, crowded, sources_on};
 use crate::common::exporter::PORT;
-use crate::common::http::{ask, connect, read_one};
+use crate::common::http::{ask, connect, read_one, wait_begun};
 use crate::common::{Exporter, Namespace, root, wait_until};
 
 /// What Kubernetes and systemd grant is far more; this is what a person waits without wondering.
@@ -49,7 +49,7 @@ fn who_is_reading_a_page_gets_all_of_it() {
         let mut exporter = crowded(&ours, &theirs, "");
         let reading = connect(&ours, PORT).unwrap();
         ask(&reading, "GET", "/metrics");
-        assert_eq!(reading.peek(&mut [0; 1]).unwrap(), 1, "the answer has begun");
+        wait_begun(&reading);
         let mut half = connect(&ours, PORT).unwrap();
         half.write_all(b"GET /metrics HTTP/1.1\r\nHo").unwrap();
         let idle = connect(&ours, PORT).unwrap();
@@ -77,7 +77,7 @@ fn who_does_not_read_does_not_keep_it() {
     let mut exporter = crowded(&ours, &theirs, "");
     let stuck = connect(&ours, PORT).unwrap();
     ask(&stuck, "GET", "/metrics");
-    assert_eq!(stuck.peek(&mut [0; 1]).unwrap(), 1, "the answer has begun");
+    wait_begun(&stuck);
     let begun = Instant::now();
     exporter.signal(Signal::TERM);
     assert_eq!(exporter.wait().code(), Some(0));
@@ -99,7 +99,7 @@ fn a_second_signal_ends_it_at_once() {
         let mut exporter = crowded(&ours, &theirs, "");
         let stuck = connect(&ours, PORT).unwrap();
         ask(&stuck, "GET", "/metrics");
-        assert_eq!(stuck.peek(&mut [0; 1]).unwrap(), 1, "the answer has begun");
+        wait_begun(&stuck);
         exporter.signal(first);
         wait_until("it to stop", || exporter.logged("msg=\"stopping") > 0);
         exporter.signal(second);

@@ -123,3 +123,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Response> {
     let status = head.split(' ').nth(1)?.parse().ok()?;
     Some(Response { status, head, body: bytes[end + 4..].to_vec() })
 }
+
+/// Waits until an answer has begun, and leaves it where it is. A stopped process may interrupt a look.
+#[track_caller]
+pub(crate) fn wait_begun(stream: &TcpStream) {
+    super::wait_until("an answer to begin", || stream.peek(&mut [0; 1]).is_ok_and(|read| read == 1));
+}
