@@ -1,7 +1,8 @@
 //! The server on a thread of its own, clients on real sockets of the loopback.
 //!
 //! Limits on time are set small, and one at a time: the others are so long that a test would fail by its
-//! deadline if the wrong one were at work.
+//! deadline if the wrong one were at work. Longer than most files: the clients and the server that they share are
+//! a third of it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
