@@ -78,6 +78,7 @@ impl<S: Sink> Worker<S> {
             target: None,
             channel: None,
             retry: None,
+            pause: FIRST_RETRY,
             bound_before: false,
         };
         // The kernel shows the first fifteen bytes of a thread's name.
@@ -139,8 +140,11 @@ struct Capture<S> {
     target: Option<NetworkInterface>,
     /// The channel, while there is one.
     channel: Option<Box<dyn DataLinkReceiver>>,
-    /// When to try again to open one, and how long the pause was.
-    retry: Option<(Instant, Duration)>,
+    /// When to try again to open one.
+    retry: Option<Instant>,
+    /// How long the next pause will be. Opening alone does not shorten it: a channel that opens and breaks again and
+    /// again must not fill the log.
+    pause: Duration,
     bound_before: bool,
 }
 
@@ -173,10 +177,13 @@ impl<S: Sink> Capture<S> {
             if woken && !self.obey() {
                 return self.release();
             }
-            if readable && let Pause::Broken(error) = self.read() {
-                self.close(&error);
+            if readable {
+                match self.read() {
+                    Pause::Broken(error) => self.close(&error),
+                    Pause::Empty | Pause::Turn => self.pause = FIRST_RETRY,
+                }
             }
-            if self.retry.is_some_and(|(when, _)| when <= Instant::now()) {
+            if self.retry.is_some_and(|when| when <= Instant::now()) {
                 self.open();
             }
             due = self.sink.upkeep(Moment::now());
@@ -185,7 +192,7 @@ impl<S: Sink> Capture<S> {
 
     /// Sleeps until there is something to do: a command, something to read.
     fn wait(&self, due: Option<Duration>) -> (bool, bool) {
-        let timeout = match (due, self.retry.map(|(when, _)| until(when))) {
+        let timeout = match (due, self.retry.map(until)) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
@@ -217,6 +224,7 @@ impl<S: Sink> Capture<S> {
                 Ok(Command::Bind(interface)) => {
                     self.target = Some(interface);
                     self.retry = None;
+                    self.pause = FIRST_RETRY;
                     self.open();
                 }
                 Ok(Command::Release) => self.release(),
@@ -267,8 +275,9 @@ impl<S: Sink> Capture<S> {
     fn close(&mut self, error: &io::Error) {
         self.channel = None;
         self.status.set_bound(false);
-        let pause = self.retry.map_or(FIRST_RETRY, |(_, pause)| (pause * 2).min(LONGEST_RETRY));
-        self.retry = Some((Instant::now() + pause, pause));
+        let pause = self.pause;
+        self.retry = Some(Instant::now() + pause);
+        self.pause = (pause * 2).min(LONGEST_RETRY);
         // Gone between netlink's word and ours: netlink will say so.
         if error.raw_os_error() != Some(libc::ENODEV) {
             let interface = self.status.interface();
