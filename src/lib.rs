@@ -22,7 +22,9 @@
 //! | [`exposition`] | the text format | nothing of ours |
 //! | [`sources`] | who sent how much: the hot path and the books | the above; the `prometheus` crate |
 //! | [`interface`] | which interfaces exist (netlink), which are watched and why | `mac` |
-//! | [`inventory`] | the list that a person keeps: reads it, finds in it, notices changes | `mac` |
+//! | [`textfile`] | files that others keep: reading them, what is wrong with them | nothing of ours |
+//! | [`inventory`] | the list that a person keeps: reads it, finds in it, notices changes | `mac`, `textfile` |
+//! | [`address`], [`vendor`] | what kind of address one is; whom the IEEE gave its prefix | `mac`, `textfile` |
 //! | [`known`] | who is known: the inventory's and our own | `inventory`, `mac`, `sources` |
 //! | [`sender`] | a socket that only sends | nothing of ours |
 //! | [`state`] | what survives a restart: the memory, its file, when to write it | `mac` |
@@ -31,10 +33,6 @@
 //! | [`exporter`] | the main job, put together: the page, the landing page | all of the above |
 //! | [`commands`] | the other jobs: `watch`, `interfaces`, `send`, `check`; and how each starts and ends | all of the above |
 //! | [`cli`], [`config`] | what was typed; what is valid | `config` alone reads `cli`; `commands` hands it on |
-//! | [`address`] | what kind of address one is | `mac` |
-//! | [`vendor`] | whom the IEEE gave its prefix | `mac`, `textfile` |
-//! | [`inventory`] | which addresses somebody vouches for | `mac`, `textfile` |
-//! | [`textfile`] | files that others keep: reading them, what is wrong with them | nothing of ours |
 //! | [`build`], [`privileges`], [`log`] | what was built; capabilities; the log | nothing of ours |
 //! | `sys` | the only unsafe code | nothing of ours |
 //!
@@ -57,7 +55,7 @@
 //! | a capture thread panics | that interface, until a restart: `capture_up 0`, an error in the log |
 //! | no descriptor or thread for a new interface | that interface; tried again every five seconds |
 //! | the netlink socket ends | changes are noticed late; opened again every five seconds |
-//! | an accept error | a warning, a pause |
+//! | accept errors | one warning for as long as they last; a pause after each |
 //! | clients do not read their answers | beyond 64 MiB of these, the connections that have been at it longest |
 //! | a scraper's answer breaks off | nothing: it is shown the same new sources at 0 again |
 //! | rendering fails | that scrape: 500 |
