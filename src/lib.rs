@@ -24,6 +24,7 @@
 //! | [`interface`] | which interfaces exist (netlink), which are watched and why | `mac` |
 //! | [`textfile`] | files that others keep: reading them, what is wrong with them | nothing of ours |
 //! | [`inventory`] | the list that a person keeps: reads it, finds in it, notices changes | `mac`, `textfile` |
+//! | [`leases`] | what DHCP servers and arpwatch keep: addresses, and what they call themselves | `mac`, `textfile` |
 //! | [`address`], [`vendor`] | what kind of address one is; whom the IEEE gave its prefix | `mac`, `textfile` |
 //! | [`known`] | who is known: the inventory's and our own | `inventory`, `mac`, `sources` |
 //! | [`sender`] | a socket that only sends | nothing of ours |
@@ -78,6 +79,7 @@ pub mod frame;
 pub mod interface;
 pub mod inventory;
 pub mod known;
+pub mod leases;
 pub mod log;
 pub mod mac;
 pub mod privileges;

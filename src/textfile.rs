@@ -1,12 +1,16 @@
 //! Text files that somebody else keeps: reading one, which may be anything and must not hang, and saying what is
-//! wrong with it, and where.
+//! wrong with it, and where; replacing one.
+
+mod replace;
 
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
+
+pub use replace::{probe, replace};
 
 /// Most faults of one file that are listed: a binary file would fill the log.
 pub const MOST_FAULTS: usize = 50;
@@ -110,6 +114,18 @@ pub fn read(path: &Path) -> Result<Vec<u8>, String> {
     // One more, to notice a file that grows.
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|error| explain(&error))?;
     if bytes.len() as u64 > MOST_BYTES { Err(too_large()) } else { Ok(bytes) }
+}
+
+/// The file's bytes, if there is a file.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_if_any(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        _ => read(path).map(Some),
+    }
 }
 
 fn explain(error: &io::Error) -> String {

@@ -12,6 +12,7 @@
 
 pub mod follow;
 mod parse;
+pub mod write;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -70,6 +71,17 @@ impl Inventory {
                 Err(what) => faults.push(Fault { place: Place { file, line: 0 }, what }),
             }
         }
+        if faults.is_empty() { Ok(inventory) } else { Err(faults) }
+    }
+
+    /// Reads the text of a file of this name.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong, with file and line; the list is cut after some.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, Vec<Fault>> {
+        let mut inventory = Self::default();
+        let faults = inventory.add(&path.into(), text, MOST_FAULTS);
         if faults.is_empty() { Ok(inventory) } else { Err(faults) }
     }
 
