@@ -62,6 +62,13 @@ pub enum Command {
     /// frames would leave through a network card. An exporter on this machine does not see the frames if it
     /// captures with --capture.direction in.
     Send(SendArgs),
+    /// Learn who is there, and write an inventory: the first one, or what is missing in one.
+    ///
+    /// Listens for a while and writes a line for each MAC that sent something, on stdout or into the file of --output,
+    /// whose own lines stay as they are. Names are made up, from leases where --import gives some: look at each line
+    /// before you vouch for it. Ctrl-C ends early, and what was learnt by then is written. --from-state and --import
+    /// read files instead, and need no privileges; with --for it listens too.
+    Learn(LearnArgs),
     /// Say all that is wrong with an inventory, or what it says of one MAC.
     ///
     /// Exit code 0: the exporter would take it. 1: it would not; each fault is a line on stdout, with file and
@@ -100,6 +107,8 @@ pub struct ServeArgs {
 
 /// Where the options of `watch` alone stand: after a flattened group they would stand in that.
 const OUTPUT: &str = "Output";
+/// The same of `learn`.
+const LEARNING: &str = "Learning";
 
 /// Options of `watch`.
 #[derive(Args, Debug)]
@@ -371,6 +380,39 @@ pub struct SendArgs {
     /// Send, though a switch with port security may shut the port
     #[arg(long)]
     pub yes: bool,
+}
+
+/// Options of `learn`. Its own have no variables: it is run by hand.
+#[derive(Args, Debug)]
+pub struct LearnArgs {
+    /// Which interfaces.
+    #[command(flatten)]
+    pub interfaces: InterfaceArgs,
+    /// What of them.
+    #[command(flatten)]
+    pub capture: CaptureArgs,
+    /// How long to listen; like 10m, 1h or 45s. Default: 10m, and not at all where --from-state or --import is given
+    #[arg(long = "for", value_name = "DURATION", help_heading = LEARNING)]
+    pub period: Option<String>,
+    /// Inventory to write; one that exists gets the addresses that it does not cover yet, below what is in it.
+    /// Default: stdout
+    #[arg(long, short = 'o', value_name = "FILE", help_heading = LEARNING)]
+    pub output: Option<PathBuf>,
+    /// Learn from the state file of an exporter, which may be running. Of its interfaces, --interface selects
+    #[arg(long, value_name = "FILE", help_heading = LEARNING)]
+    pub from_state: Option<PathBuf>,
+    /// Learn addresses and names from leases of dnsmasq, ISC dhcpd or Kea, or from arpwatch's arp.dat; repeatable
+    #[arg(long, value_name = "FILE", help_heading = LEARNING)]
+    pub import: Vec<PathBuf>,
+    /// Most addresses learnt per interface; further ones are counted
+    #[arg(
+        long = "sources.max",
+        value_name = "N",
+        default_value = "16384",
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = LEARNING
+    )]
+    pub most: u32,
 }
 
 /// Options of `check`.

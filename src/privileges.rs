@@ -10,6 +10,12 @@ use rustix::thread::{
 /// What opening a packet socket takes, now and whenever another interface appears.
 const NEEDED: CapabilitySet = CapabilitySet::NET_RAW;
 
+/// What writing a file into a folder of somebody else takes, and leaving it to its owner: root by sudo does that.
+const FILES: CapabilitySet = CapabilitySet::DAC_OVERRIDE
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::CHOWN)
+    .union(CapabilitySet::FOWNER);
+
 /// Gives up every capability but the one that is needed for good, and the way back to any.
 ///
 /// Capabilities belong to threads: call it before there is a second one.
@@ -18,19 +24,32 @@ const NEEDED: CapabilitySet = CapabilitySet::NET_RAW;
 ///
 /// That of capset(2) or prctl(2).
 pub fn drop_unneeded() -> io::Result<()> {
+    keep(NEEDED)
+}
+
+/// The same, but for what it takes to write a file at the end.
+///
+/// # Errors
+///
+/// As [`drop_unneeded`].
+pub fn drop_all_but_files() -> io::Result<()> {
+    keep(NEEDED | FILES)
+}
+
+fn keep(needed: CapabilitySet) -> io::Result<()> {
     set_no_new_privs(true)?;
     let now = capabilities(None)?;
     // The bounding set limits what a program that is executed could get. We execute none; where we may
     // (CAP_SETPCAP) it is emptied all the same, for whoever looks at /proc.
     if now.effective.contains(CapabilitySet::SETPCAP) {
-        for capability in CapabilitySet::all().iter().filter(|one| *one != NEEDED) {
+        for capability in CapabilitySet::all().iter().filter(|one| !needed.contains(*one)) {
             // EINVAL: the kernel does not know this one.
             let _ = remove_capability_from_bounding_set(capability);
         }
     }
     // EINVAL before Linux 4.3, which has no ambient set.
     let _ = clear_ambient_capability_set();
-    let kept = now.permitted & NEEDED;
+    let kept = now.permitted & needed;
     set_capabilities(
         None,
         CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() },

@@ -2,6 +2,7 @@
 
 mod check;
 mod interfaces;
+mod learn;
 mod send;
 mod serve;
 mod shutdown;
@@ -60,6 +61,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
             Some(Command::Watch(args)) => watch::run(args).await,
             Some(Command::Interfaces(args)) => interfaces::run(args).await,
             Some(Command::Send(args)) => send::run(args).await,
+            Some(Command::Learn(args)) => learn::run(args).await,
             Some(Command::Check(args)) => check::run(args).await,
         }
     };

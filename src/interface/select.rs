@@ -109,6 +109,12 @@ impl Selection {
         self.exclude.iter().any(|pattern| pattern.matches(name))
     }
 
+    /// Whether a name is asked for, whatever the interface is like that has or had it.
+    pub fn takes(&self, name: &str) -> bool {
+        let included = self.include.is_empty() || self.include.iter().any(|pattern| pattern.matches(name));
+        included && !self.excludes(name)
+    }
+
     /// Whether this interface is watched. `all` are those that exist, to name masters; `watched` says that it
     /// is watched already: then going down does not end that.
     pub fn verdict(&self, interface: &Interface, all: &[Interface], watched: bool) -> Verdict {

@@ -103,11 +103,11 @@ fn help_names_exactly_the_options_that_work_and_their_variables() {
             let variable = format!("[env: {}=]", variable(option));
             assert!(words.join(" ").contains(&variable), "{variable}");
         }
-        for command in ["  watch ", "  interfaces ", "  send ", "  check ", "  help "] {
+        for command in ["  watch ", "  interfaces ", "  send ", "  learn ", "  check ", "  help "] {
             assert!(text.contains(command), "{command}");
         }
     }
-    for command in ["watch", "interfaces", "send", "check"] {
+    for command in ["watch", "interfaces", "send", "learn", "check"] {
         let output = run(&format!("{command} --help"));
         assert!(output.status.success() && output.stderr.is_empty());
         assert!(String::from_utf8(output.stdout).unwrap().contains(&format!("Usage: macwatch {command} ")));
@@ -162,6 +162,13 @@ fn what_cannot_be_used_is_named_with_a_remedy() {
         ("send -i eth0 --source 02:00:00:00:be:ef --count 0", &["'0'", "--count"]),
         ("send -i eth0 --source 02:00:00:00:be:ef --interval 3", &["'3'", "500ms"]),
         ("send -i eth0 --source 02:00:00:00:be:ef --interval 1ms", &["'1ms'", "at least 10ms"]),
+        ("learn -i eth[", &["'eth['"]),
+        ("learn --for soon", &["'soon'", "--for <DURATION>", "10m"]),
+        ("learn --for 0s", &["'0s'", "from 1s to 31d"]),
+        ("learn --for 99999999999999999y", &["--for <DURATION>"]),
+        ("learn --for 300y", &["'300y'", "from 1s to 31d"]),
+        ("learn --sources.max 0", &["'0'", "--sources.max"]),
+        ("learn -o", &["--output <FILE>", "value is required"]),
         ("check", &["'--inventory.file <FILE>' is missing", "inventories"]),
         ("check --explain 02:00:00:00:be:ef", &["'--inventory.file <FILE>' is missing"]),
         ("check --inventory.file x --explain y", &["'y'", "--explain"]),

@@ -20,6 +20,7 @@ mod following;
 mod guest;
 mod http;
 mod known;
+mod learn;
 mod lifecycle;
 mod limits;
 mod load;

@@ -1,0 +1,90 @@
+//! What is said at the end: what came of it, what to doubt, what to do next.
+
+use std::path::Path;
+
+use super::draft::Draft;
+use super::evidence::Evidence;
+use super::listen::Heard;
+use crate::sources::MOST_RESERVED;
+
+/// As many new addresses in the last tenth of the time, and a tenth of all, say that more are to come.
+const STILL_COMING: usize = 10;
+
+/// What a person should know before vouching for all of it.
+pub(super) fn warnings(evidence: &Evidence, heard: Option<&Heard>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(heard) = heard {
+        let (recent, window) = heard.recent;
+        if recent >= STILL_COMING && recent * 10 >= evidence.len() {
+            warnings.push(format!(
+                "{recent} of {} addresses came in the last {}: listen for longer, or look whether somebody forges them",
+                evidence.len(),
+                humantime::format_duration(std::time::Duration::from_secs(window.as_secs().max(1)))
+            ));
+        }
+        if heard.untracked > 0 {
+            warnings.push(format!(
+                "there was no room for all: {} frames are of addresses that are not here; see --sources.max, and \
+                 whether somebody forges addresses",
+                heard.untracked
+            ));
+        }
+        if heard.dropped > 0 {
+            warnings.push(format!(
+                "the kernel dropped {} frames unread; who sent them is not known",
+                heard.dropped
+            ));
+        }
+    }
+    if evidence.beyond > 0 {
+        warnings
+            .push("there are more addresses than can be learnt at a time; the rest is left out".to_owned());
+    }
+    warnings
+}
+
+/// The lines at the end.
+pub(super) fn summary(
+    evidence: &Evidence,
+    draft: &Draft,
+    output: Option<&Path>,
+    listened: bool,
+) -> Vec<String> {
+    let Draft { new, listed, own, anomalies, .. } = draft;
+    let plural = if evidence.len() == 1 { "address" } else { "addresses" };
+    let mut line = format!("{} {plural}: {} new, {listed} already listed", evidence.len(), new.len());
+    for (count, what) in [
+        (*own, "of this machine left out"),
+        (*anomalies, "left out that no device may send from"),
+        (evidence.expired, "left out whose lease is over"),
+        (evidence.without_mac, "leases without a MAC left out"),
+    ] {
+        if count > 0 {
+            line.push_str(&format!(", {count} {what}"));
+        }
+    }
+    let mut lines = vec![line];
+    if new.len() > MOST_RESERVED {
+        lines.push(format!(
+            "macwatch: warning: at most {MOST_RESERVED} listed addresses have reserved room in the exporter"
+        ));
+    }
+    let next = match (new.len(), output) {
+        (0, _) if evidence.len() == 0 && listened => {
+            "nobody spoke; `macwatch interfaces` says which interfaces are heard".to_owned()
+        }
+        (0, _) => "there is nothing to add".to_owned(),
+        (_, None) => "next: keep it in a file, give the names, take out whom you do not know; then \
+                      `macwatch check --inventory.file FILE` and `macwatch --inventory.file FILE`"
+            .to_owned(),
+        (_, Some(path)) => {
+            let path = path.display();
+            format!(
+                "next: edit {path}, give the names, take out whom you do not know; then `macwatch check \
+                 --inventory.file {path}` and `macwatch --inventory.file {path}`"
+            )
+        }
+    };
+    lines.push(next);
+    lines
+}
