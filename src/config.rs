@@ -1,5 +1,7 @@
 //! From what was typed to what is valid. The only reader of what [`crate::cli`] holds, and the only validation.
 
+mod learn;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -8,8 +10,8 @@ use std::time::Duration;
 
 use crate::capture::{Direction, Settings};
 use crate::cli::{
-    self, CaptureArgs, CheckArgs, InterfaceArgs, InventoryArgs, LearnArgs, LogArgs, SendArgs, ServeArgs,
-    SourcesArgs, StateArgs, WatchArgs, WebArgs,
+    self, CaptureArgs, CheckArgs, InterfaceArgs, InventoryArgs, LogArgs, SendArgs, ServeArgs, SourcesArgs,
+    StateArgs, WatchArgs, WebArgs,
 };
 use crate::exporter;
 use crate::interface::select::{NamePattern, Selection};
@@ -17,6 +19,8 @@ use crate::log;
 use crate::mac::{self, Mac};
 use crate::sources::Limits;
 use crate::web::{self, listen::ListenAddress};
+
+pub use learn::Learn;
 
 /// A value that cannot be used: exit code 2.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,58 +173,6 @@ fn interval(text: &str) -> Result<Duration, Invalid> {
         return Err(refuse("take at least 10ms: a hundred frames a second are enough".to_owned()));
     }
     Ok(interval)
-}
-
-/// How long `learn` listens if nobody says: most devices say something within it, by ARP or DHCP if by nothing else.
-const LEARNING: Duration = Duration::from_secs(600);
-/// Longest time that it listens; longer ones are typing errors, and beyond what timers can tell.
-const LONGEST_LEARNING: Duration = Duration::from_secs(31 * 86_400);
-
-/// All that `learn` needs.
-#[derive(Clone, Debug)]
-pub struct Learn {
-    /// What to capture; of a state file, which interfaces.
-    pub capture: Settings,
-    /// Which frames count.
-    pub direction: Direction,
-    /// How long to listen; none for not at all.
-    pub period: Option<Duration>,
-    /// Where to write; none for stdout.
-    pub output: Option<PathBuf>,
-    /// A state file to learn from.
-    pub state: Option<PathBuf>,
-    /// Leases to learn from.
-    pub imports: Vec<PathBuf>,
-    /// Most sources of one interface.
-    pub most: usize,
-}
-
-impl TryFrom<&LearnArgs> for Learn {
-    type Error = Invalid;
-
-    fn try_from(args: &LearnArgs) -> Result<Self, Invalid> {
-        let default = (args.from_state.is_none() && args.import.is_empty()).then_some(LEARNING);
-        Ok(Self {
-            capture: settings(&args.interfaces, &args.capture)?,
-            direction: direction(&args.capture),
-            period: args.period.as_deref().map(period).transpose()?.or(default),
-            // As elsewhere, a dash is stdout.
-            output: args.output.clone().filter(|file| file.as_os_str() != "-"),
-            state: args.from_state.clone(),
-            imports: args.import.clone(),
-            most: args.most as usize,
-        })
-    }
-}
-
-fn period(text: &str) -> Result<Duration, Invalid> {
-    let refuse = |why: &str| invalid("--for <DURATION>", text)(why.to_owned());
-    let period = humantime::parse_duration(text)
-        .map_err(|error| refuse(&format!("{error}; write it like 10m, 1h or 45s")))?;
-    if !(Duration::from_secs(1)..=LONGEST_LEARNING).contains(&period) {
-        return Err(refuse("take from 1s to 31d"));
-    }
-    Ok(period)
 }
 
 /// All that `check` needs.

@@ -16,7 +16,7 @@ pub use replace::{probe, replace};
 pub const MOST_FAULTS: usize = 50;
 
 /// Largest file: a hundred bytes for each of 640,000 lines.
-const MOST_BYTES: u64 = 64 << 20;
+pub const MOST_BYTES: u64 = 64 << 20;
 
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! arpwatch's list: `b8:27:eb:4f:10:7	192.168.1.20	1795349524	octoprint	eth0`.
+//! arpwatch's list: `b8:27:eb:4f:10:7 192.168.1.20 1795349524 octoprint eth0`, with tabs between.
 //!
 //! Hardware address, IP address, when it was last seen, and perhaps a name and an interface (arpwatch(8), `arp.dat`).
 //! Nothing in it ends.

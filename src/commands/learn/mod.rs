@@ -40,7 +40,7 @@ use crate::vendor::Vendors;
 use draft::{Existing, date_time, draft};
 use evidence::Evidence;
 use listen::{Heard, add_own, listen};
-use progress::{Progress, say};
+use progress::{Progress, say, several};
 
 pub(super) async fn run(args: &LearnArgs) -> Result<(), Failure> {
     // What goes well shows in the progress.
@@ -129,7 +129,8 @@ fn heading(config: &Learn, heard: Option<&Heard>, count: usize, warnings: &[Stri
     let mut from = Vec::new();
     if let Some(Heard { interfaces, listened, .. }) = heard {
         let listened = humantime::format_duration(Duration::from_secs(listened.as_secs()));
-        from.push(format!("from {listened} of listening on {}", interfaces.join(", ")));
+        let on = if interfaces.is_empty() { "no interface".to_owned() } else { several(interfaces) };
+        from.push(format!("from {listened} of listening on {on}"));
     }
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     from.extend(config.state.iter().map(|path| format!("from the state file {}", name(path))));

@@ -40,7 +40,7 @@ impl Progress {
         let period = humantime::format_duration(period);
         let what = match interfaces {
             [] => format!("no interface can be heard yet; waiting for one for {period}"),
-            names => format!("listening on {} for {period}", names.join(", ")),
+            names => format!("listening on {} for {period}", several(names)),
         };
         say(&format!("{what}; Ctrl-C ends early, and what was learnt by then is written"));
     }
@@ -62,6 +62,15 @@ impl Progress {
         if self.drawn.is_some() {
             put("\r\x1b[K");
         }
+    }
+}
+
+/// Names, as many as a person reads.
+pub(super) fn several(names: &[String]) -> String {
+    let shown = names[..names.len().min(MOST_INTERFACES)].join(", ");
+    match names.len().saturating_sub(MOST_INTERFACES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 
@@ -105,6 +114,14 @@ fn put(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn not_all_of_many_names_are_told() {
+        let names: Vec<String> = (0..8).map(|n| format!("eth{n}")).collect();
+        assert_eq!(several(&names[..2]), "eth0, eth1");
+        assert_eq!(several(&names), "eth0, eth1, eth2, eth3, eth4, eth5 and 2 more");
+        assert_eq!(several(&[]), "");
+    }
 
     #[test]
     fn the_line_tells_of_each_interface_and_fits() {

@@ -88,3 +88,54 @@ pub(super) fn summary(
     lines.push(next);
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::mac::Mac;
+    use crate::state::Seen;
+
+    fn heard(addresses: u64, recent: usize) -> Heard {
+        let mut evidence = Evidence::default();
+        for n in 1..=addresses {
+            let seen = Seen { first_unix_ms: n, last_unix_ms: n };
+            evidence.heard(&"eth0".into(), Mac::from_number(n), seen, Some(1));
+        }
+        Heard {
+            evidence,
+            listened: Duration::from_secs(600),
+            interfaces: vec!["eth0".to_owned()],
+            untracked: 0,
+            dropped: 0,
+            recent: (recent, Duration::from_secs(60)),
+        }
+    }
+
+    #[test]
+    fn addresses_that_still_come_at_the_end_are_told() {
+        let warned = |addresses, recent| {
+            let heard = heard(addresses, recent);
+            !warnings(&heard.evidence, Some(&heard)).is_empty()
+        };
+        assert!(warned(16_384, 1700) && warned(100, 10) && warned(12, 12));
+        // A tenth of the time brings less than a tenth of them once most have spoken; and few are no flood.
+        assert!(!warned(16_384, 1000) && !warned(101, 10) && !warned(9, 9));
+        let heard = heard(100, 10);
+        assert_eq!(
+            warnings(&heard.evidence, Some(&heard)),
+            [
+                "10 of 100 addresses came in the last 1m: listen for longer, or look whether somebody forges them"
+            ]
+        );
+    }
+
+    #[test]
+    fn frames_that_nobody_can_name_are_told() {
+        let heard = Heard { untracked: 3, dropped: 4, ..heard(1, 0) };
+        let told = warnings(&heard.evidence, Some(&heard));
+        assert!(told[0].contains("3 frames") && told[1].contains("dropped 4 frames"), "{told:?}");
+        assert!(told.iter().all(|line| !line.contains('\n')));
+    }
+}

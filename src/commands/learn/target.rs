@@ -69,10 +69,13 @@ fn replace(path: &Path, existing: &Existing, draft: &Draft) -> Result<(), String
 
 /// Reads what is to be written, before it takes the place of what a person has written.
 fn check(path: &Path, whole: &[u8], existing: &Existing, draft: &Draft) -> Result<(), String> {
+    if whole.len() as u64 > textfile::MOST_BYTES {
+        return Err("it would be larger than an exporter reads".to_owned());
+    }
     let odd = || "it would not be read as it was meant".to_owned();
     let after = Inventory::parse(path, whole)
         .map_err(|faults| faults.first().map_or_else(odd, |fault| format!("it would be broken: {fault}")))?;
     let names = |(mac, name): &(_, String)| after.find(*mac).is_some_and(|entry| *entry.name == **name);
-    let whole = after.len() == existing.inventory.len() + draft.new.len() && draft.new.iter().all(names);
-    if whole { Ok(()) } else { Err(odd()) }
+    let same = after.len() == existing.inventory.len() + draft.new.len() && draft.new.iter().all(names);
+    if same { Ok(()) } else { Err(odd()) }
 }
