@@ -22,8 +22,8 @@
 //! | [`exposition`] | the text format | nothing of ours |
 //! | [`sources`] | who sent how much: the hot path and the books | the above; the `prometheus` crate |
 //! | [`interface`] | which interfaces exist (netlink), which are watched and why | `mac` |
-//! | [`textfile`] | files that others keep: reading them, what is wrong with them | nothing of ours |
-//! | [`inventory`] | the list that a person keeps: reads it, finds in it, notices changes | `mac`, `textfile` |
+//! | [`textfile`] | files that others keep: reading them, what is wrong with them, replacing one | nothing of ours |
+//! | [`inventory`] | the list that a person keeps: reads it, finds in it, notices changes, writes lines of it | `mac`, `textfile` |
 //! | [`leases`] | what DHCP servers and arpwatch keep: addresses, and what they call themselves | `mac`, `textfile` |
 //! | [`address`], [`vendor`] | what kind of address one is; whom the IEEE gave its prefix | `mac`, `textfile` |
 //! | [`known`] | who is known: the inventory's and our own | `inventory`, `mac`, `sources` |
@@ -32,7 +32,7 @@
 //! | [`capture`] | opens, reads, binds again; where frames go is its caller's choice | `mac`, `frame`, `clock`, `interface`, `sys` |
 //! | [`web`] | the HTTP server; knows which pages scrapers received, not what is on them | nothing of ours |
 //! | [`exporter`] | the main job, put together: the page, the landing page | all of the above |
-//! | [`commands`] | the other jobs: `watch`, `interfaces`, `send`, `check`; and how each starts and ends | all of the above |
+//! | [`commands`] | the other jobs: `watch`, `interfaces`, `send`, `learn`, `check`; and how each starts and ends | all of the above |
 //! | [`cli`], [`config`] | what was typed; what is valid | `config` alone reads `cli`; `commands` hands it on |
 //! | [`build`], [`privileges`], [`log`] | what was built; capabilities; the log | nothing of ours |
 //! | `sys` | the only unsafe code | nothing of ours |

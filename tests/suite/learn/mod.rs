@@ -153,6 +153,9 @@ fn four_talkers_are_four_lines_and_a_forged_one_is_unknown() {
     let known =
         |mac: &str| page.value(&format!("macwatch_source_known{{interface=\"mw0\",source_mac=\"{mac}\"}}"));
     assert_eq!((known("b8:27:eb:4f:10:07"), known(FORGED)), (1.0, 0.0));
+    // One that is added is known from then on, without a restart.
+    site.learn_from("-o inventory", &[[0x06, 0, 0, 0, 0xbe, 0xef]]);
+    exporter.wait_value(&format!("macwatch_source_known{{interface=\"mw0\",source_mac=\"{FORGED}\"}}"), 1.0);
 }
 
 #[test]
