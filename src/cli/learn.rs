@@ -36,8 +36,17 @@ pub struct LearnArgs {
         long = "sources.max",
         value_name = "N",
         default_value = "16384",
-        value_parser = clap::value_parser!(u32).range(1..),
+        value_parser = clap::value_parser!(u32).range(1..=65_536),
         help_heading = LEARNING
     )]
     pub most: u32,
+    /// Most addresses learnt on all interfaces together
+    #[arg(
+        long = "sources.max-total",
+        value_name = "N",
+        default_value = "65536",
+        value_parser = clap::value_parser!(u32).range(1..=65_536),
+        help_heading = LEARNING
+    )]
+    pub most_total: u32,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Invalid, direction, invalid, settings};
 use crate::capture::{Direction, Settings};
 use crate::cli::LearnArgs;
+use crate::sources::Limits;
 
 /// How long `learn` listens if nobody says: most devices say something within it, by ARP or DHCP if by nothing else.
 const LEARNING: Duration = Duration::from_secs(600);
@@ -27,8 +28,8 @@ pub struct Learn {
     pub state: Option<PathBuf>,
     /// Leases to learn from.
     pub imports: Vec<PathBuf>,
-    /// Most sources of one interface.
-    pub most: usize,
+    /// Most sources; none of them falls idle.
+    pub limits: Limits,
 }
 
 impl TryFrom<&LearnArgs> for Learn {
@@ -44,7 +45,11 @@ impl TryFrom<&LearnArgs> for Learn {
             output: args.output.clone().filter(|file| file.as_os_str() != "-"),
             state: args.from_state.clone(),
             imports: args.import.clone(),
-            most: args.most as usize,
+            limits: Limits {
+                per_interface: args.most as usize,
+                total: args.most_total as usize,
+                idle_timeout: Duration::MAX,
+            },
         })
     }
 }

@@ -168,6 +168,7 @@ fn what_cannot_be_used_is_named_with_a_remedy() {
         ("learn --for 99999999999999999y", &["--for <DURATION>"]),
         ("learn --for 300y", &["'300y'", "from 1s to 31d"]),
         ("learn --sources.max 0", &["'0'", "--sources.max"]),
+        ("learn --sources.max-total 65537", &["'65537'", "65536"]),
         ("learn -o", &["--output <FILE>", "value is required"]),
         ("check", &["'--inventory.file <FILE>' is missing", "inventories"]),
         ("check --explain 02:00:00:00:be:ef", &["'--inventory.file <FILE>' is missing"]),

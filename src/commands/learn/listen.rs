@@ -136,13 +136,12 @@ impl Drop for Learner {
 pub(super) async fn listen(
     settings: Settings,
     period: Duration,
-    most: usize,
+    limits: Limits,
     known: Arc<Known>,
     (follower, sockets): (Follower, SocketPool),
     shutdown: Shutdown,
     mut progress: Progress,
 ) -> Result<Heard, Failure> {
-    let limits = Limits { per_interface: most, total: usize::MAX, idle_timeout: Duration::MAX };
     let roster = Arc::<Known>::clone(&known);
     let sources = Sources::new(limits, roster)
         .map_err(|error| Failure::Cannot(format!("cannot set up the counters: {error}")))?;

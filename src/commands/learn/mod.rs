@@ -121,7 +121,7 @@ async fn hear(config: &Learn, period: Duration, existing: &Existing) -> Result<H
     target::probe(config.output.as_deref())?;
     let known = Arc::<Known>::default();
     known.set_inventory(existing.inventory.clone());
-    listen(config.capture.clone(), period, config.most, known, opened, shutdown, Progress::new()).await
+    listen(config.capture.clone(), period, config.limits, known, opened, shutdown, Progress::new()).await
 }
 
 /// What stands above the new lines: when, from where, how many, and what to do with them.

@@ -51,7 +51,7 @@ pub(super) fn deliver(
     };
     let Err(why) = replaced else { return Ok(()) };
     print(draft)?;
-    Err(Failure::Cannot(format!("{why}\nmacwatch: what was learnt is on stdout instead")))
+    Err(Failure::Cannot(format!("what was learnt is on stdout: {why}")))
 }
 
 fn print(draft: &Draft) -> Result<(), Failure> {

@@ -101,7 +101,7 @@ fn a_file_that_is_broken_is_refused_and_stays() {
     assert_eq!(learn.wait().code(), Some(1));
     assert_eq!(site.read("later"), broken);
     assert_eq!(entries(&learn.stdout()).len(), 1);
-    assert_line(&learn.stderr(), &["cannot add to later", "what was learnt is on stdout instead"]);
+    assert_line(&learn.stderr(), &["macwatch: what was learnt is on stdout: cannot add to later"]);
 }
 
 #[test]
@@ -127,6 +127,6 @@ fn a_folder_that_cannot_be_written_costs_nothing_learnt() {
     assert_eq!(entries(&learn.stdout()).len(), 1);
     assert_line(
         &learn.stderr(),
-        &["cannot write folder/inventory: ", "what was learnt is on stdout instead"],
+        &["macwatch: what was learnt is on stdout: cannot write folder/inventory: "],
     );
 }
