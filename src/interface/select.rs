@@ -217,6 +217,18 @@ mod tests {
     }
 
     #[test]
+    fn names_alone_can_be_asked_about() {
+        for (include, exclude, taken) in [
+            (&[][..], &[][..], true),
+            (&["e*"], &[], true),
+            (&["eth0"], &["e*"], false),
+            (&["wg0"], &[], false),
+        ] {
+            assert_eq!(selection(include, exclude).takes("eth0"), taken, "{include:?} {exclude:?}");
+        }
+    }
+
+    #[test]
     fn patterns_that_lead_to_nothing_are_known() {
         let selection = selection(&["eth*", "enp[0-9]*", "veth*", "wg0"], &["veth*"]);
         let interfaces = [ethernet(2, "eth0"), ethernet(3, "veth7")];

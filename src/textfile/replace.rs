@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::io::Errno;
 
 /// Symbolic links that are followed, as many as the kernel would.
 const MOST_LINKS: usize = 40;
@@ -38,7 +39,11 @@ fn folder(path: &Path) -> &Path {
 /// Why not.
 pub fn probe(path: &Path) -> io::Result<()> {
     let path = target(path)?;
-    Ok(accessat(CWD, folder(&path), Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
+    match accessat(CWD, folder(&path), Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+        // Old kernels and sandboxes do not know the call (ENOSYS, EPERM): then writing will tell.
+        Err(error @ (Errno::ACCESS | Errno::ROFS | Errno::NOENT | Errno::NOTDIR)) => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Puts these bytes in place of the file, or makes it. Its mode stays, and so does its owner where this process may

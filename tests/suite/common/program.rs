@@ -48,6 +48,11 @@ impl Program {
         self.child.try_wait().unwrap()
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it wrote to stdout so far.
     pub(crate) fn stdout(&self) -> String {
         std::fs::read_to_string(self.stdout.path()).unwrap()

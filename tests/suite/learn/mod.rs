@@ -57,7 +57,17 @@ impl Site {
         program
     }
 
+    /// Sends a frame from each, and waits until they have arrived: another watcher has seen them too.
+    #[track_caller]
     fn send(&self, sources: &[[u8; 6]]) {
+        let line = format!("watch -i mw0 --capture.direction in -c {}", sources.len());
+        let mut witness = Program::spawn(self.ours.command(BINARY).args(line.split_whitespace()));
+        witness.wait_said("msg=capturing");
+        self.send_unwatched(sources);
+        assert!(witness.wait().success());
+    }
+
+    fn send_unwatched(&self, sources: &[[u8; 6]]) {
         let frames: Vec<_> = sources.iter().map(|source| frame(*source, 60)).collect();
         send(&self.theirs, "peer0", &frames);
     }
@@ -164,14 +174,14 @@ fn without_a_file_the_inventory_alone_is_on_stdout() {
         return;
     }
     let site = Site::new();
-    let mut learn = site.learn("--for 1s");
-    site.send(&[[0x02, 0x42, 1, 1, 1, 1], [0x02, 0x42, 1, 1, 1, 2], [0x02, 0x42, 1, 1, 1, 3], PI]);
+    let mut learn = site.learn("--for 2s");
+    site.send_unwatched(&[[0x02, 0x42, 1, 1, 1, 1], [0x02, 0x42, 1, 1, 1, 2], [0x02, 0x42, 1, 1, 1, 3], PI]);
     assert!(learn.wait().success());
     let text = learn.stdout();
     assert_eq!(entries(&text).len(), 4, "{text}");
     assert_line(&text, &["\n# 02:42:* docker\n", "anyone who forges an address"]);
     let said = learn.stderr();
-    assert_line(&said, &["listening on mw0 for 1s; Ctrl-C ends early", "4 addresses: 4 new", "next: "]);
+    assert_line(&said, &["listening on mw0 for 2s; Ctrl-C ends early", "4 addresses: 4 new", "next: "]);
     assert_eq!(said.lines().count(), 3, "{said}");
     // All of it is an inventory, with the proposal or without.
     for text in [text.clone(), text.replace("# 02:42:* ", "02:42:* ")] {
@@ -234,6 +244,24 @@ fn a_missing_capability_is_explained() {
     assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
     assert_line(stderr(&output), &["macwatch: cannot open a packet socket: CAP_NET_RAW is missing"]);
     assert_eq!(stderr(&output).lines().count(), 1);
+}
+
+#[test]
+fn it_keeps_no_more_than_it_needs() {
+    if !root() {
+        return;
+    }
+    let site = Site::new();
+    // CAP_NET_RAW is bit 13; CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH and FOWNER, for the file, are the lowest four.
+    for (arguments, kept) in
+        [("", "CapEff:\t0000000000002000"), ("-o inventory", "CapEff:\t000000000000200f")]
+    {
+        let learn = site.learn(arguments);
+        for task in fs::read_dir(format!("/proc/{}/task", learn.pid())).unwrap() {
+            let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+            assert_line(&status, &[kept, "NoNewPrivs:\t1"]);
+        }
+    }
 }
 
 /// A terminal of its own: what is written to it comes out, and Ctrl-C is typed.
