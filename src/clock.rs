@@ -35,10 +35,21 @@ impl Moment {
         Self { unix_ms: self.unix_ms - ago, steady_ms: self.steady_ms.saturating_sub(ago) }
     }
 
+    /// This instant as it was at `steady_ms`; not later than now.
+    pub fn back_to(self, steady_ms: u64) -> Self {
+        let ago = self.steady_ms.saturating_sub(steady_ms);
+        Self { unix_ms: self.unix_ms.saturating_sub(ago), steady_ms: self.steady_ms - ago }
+    }
+
     /// How long after `earlier_steady_ms` this is; zero if it is not.
     pub fn since(self, earlier_steady_ms: u64) -> Duration {
         Duration::from_millis(self.steady_ms.saturating_sub(earlier_steady_ms))
     }
+}
+
+/// A reading of the monotonic clock in nanoseconds, as [`Moment::steady_ms`] tells it.
+pub fn steady_ms(monotonic_ns: u64) -> u64 {
+    STEADY_ORIGIN_MS + monotonic_ns / 1_000_000
 }
 
 /// A clock set before 1970 counts as 1970: a machine without a battery may start there.

@@ -55,6 +55,13 @@ impl Roster for Known {
     fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
     }
+
+    fn reserved(&self) -> Vec<Mac> {
+        let own = self.own.read().iter().copied().collect::<Vec<_>>();
+        let inventory = self.inventory();
+        let exact = inventory.iter().flat_map(|inventory| inventory.exact());
+        own.into_iter().chain(exact).collect()
+    }
 }
 
 /// Whether a source is known: an entry vouches for it, or it is this host's own.

@@ -11,6 +11,9 @@
 //!  scraper ◄─ web (hyper: routes, limits) ◄─ exporter (families) ◄┘
 //!                                               └─► exposition (text format)
 //! ```
+//! That is the channel engine. With the kernel engine ([`capture::kernel`]) an eBPF program counts each frame in the
+//! kernel's receive path, the thread is only woken by the first frame of a new source, and `sources` reads the kernel's
+//! tables (`tally` is the seam) whenever a snapshot is taken.
 //!
 //! # Layers
 //!
@@ -20,6 +23,7 @@
 //! |---|---|---|
 //! | [`mac`], [`frame`], [`clock`] | addresses, headers, what a super-frame stands for, time | each other |
 //! | [`exposition`] | the text format | nothing of ours |
+//! | [`tally`] | the seam between `sources` and tables that count by themselves | `mac` |
 //! | [`sources`] | who sent how much: the hot path and the books | the above; the `prometheus` crate |
 //! | [`interface`] | which interfaces exist (netlink), which are watched and why | `mac` |
 //! | [`textfile`] | files that others keep: reading them, what is wrong with them, replacing one | nothing of ours |
@@ -29,7 +33,7 @@
 //! | [`known`] | who is known: the inventory's and our own | `inventory`, `mac`, `sources` |
 //! | [`sender`] | a socket that only sends | nothing of ours |
 //! | [`state`] | what survives a restart: the memory, its file, when to write it | `mac` |
-//! | [`capture`] | opens, reads, binds again; where frames go is its caller's choice | `mac`, `frame`, `clock`, `interface`, `sys` |
+//! | [`capture`] | opens, reads, binds again; where frames go is its caller's choice; the kernel engine | `mac`, `frame`, `clock`, `interface`, `tally`, `sys` |
 //! | [`web`] | the HTTP server; knows which pages scrapers received, not what is on them | nothing of ours |
 //! | [`exporter`] | the main job, put together: the page, the landing page | all of the above |
 //! | [`commands`] | the other jobs: `watch`, `interfaces`, `send`, `learn`, `check`; and how each starts and ends | all of the above |
@@ -40,7 +44,7 @@
 //! # Threads
 //!
 //! The main thread runs a tokio runtime for netlink, signals and connections. Each interface has a capture
-//! thread that sleeps until frames arrive. Pages are rendered on a blocking thread that comes and goes.
+//! thread that sleeps until frames, or notices of new sources, arrive. Pages are rendered on a blocking thread that comes and goes.
 //! Capabilities are dropped before the second thread exists.
 //!
 //! # What a failure costs
@@ -48,8 +52,10 @@
 //! | failure | costs |
 //! |---|---|
 //! | a frame shorter than an Ethernet header | one count (`runt_frames_total`) |
-//! | a super-frame that the offload header cannot describe | that frame, counted as dropped |
-//! | the receive queue is full | those frames, counted as dropped |
+//! | a super-frame that the offload header cannot describe | channel engine: that frame, counted as dropped |
+//! | the receive queue is full | channel engine: those frames, counted as dropped; kernel engine: a notice, counted |
+//! | the kernel refuses the eBPF program | one line in the log; the channel engine is used |
+//! | the kernel's tables refuse a change | that source's room, an error in the log; nothing that is counted |
 //! | no room for another source | its row; its frames are counted as untracked |
 //! | an interface goes down, or away | that interface: `capture_up 0`; bound again when netlink says so |
 //! | a read error of another kind | that interface, until a retry after a pause that doubles |
@@ -87,6 +93,7 @@ pub mod sender;
 pub mod sources;
 pub mod state;
 mod sys;
+pub mod tally;
 pub mod textfile;
 pub mod vendor;
 pub mod web;

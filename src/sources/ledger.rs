@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::Row;
 use crate::frame::wire::Wire;
 use crate::mac::Mac;
+use crate::tally::Outside;
 
 /// What the capturing thread writes and pages read.
 #[derive(Debug)]
@@ -58,6 +59,17 @@ impl Ledger {
     pub(super) fn count_untracked(&self, wire: Wire) {
         self.untracked.frames.fetch_add(wire.frames, Ordering::Relaxed);
         self.untracked.bytes.fetch_add(wire.bytes, Ordering::Relaxed);
+    }
+
+    /// What was counted elsewhere, beside the rows.
+    pub(super) fn catch_up(&self, outside: Outside) {
+        self.untracked.frames.store(outside.untracked_frames, Ordering::Relaxed);
+        self.untracked.bytes.store(outside.untracked_bytes, Ordering::Relaxed);
+        self.runts.store(outside.runt_frames, Ordering::Relaxed);
+    }
+
+    pub(super) fn untracked_frames(&self) -> u64 {
+        self.untracked.frames.load(Ordering::Relaxed)
     }
 
     pub(super) fn count_runt(&self) {

@@ -15,7 +15,7 @@ mod row;
 mod table;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -25,6 +25,7 @@ use room::Room;
 
 use crate::clock::Moment;
 use crate::mac::Mac;
+use crate::tally::Tallies;
 
 pub use ledger::{Ledger, Snapshot, SourceSample};
 pub use memory::{Forgetful, Memory, Remembered};
@@ -77,7 +78,11 @@ pub struct Sources {
     /// The number of the newest source. Held while one gets its number and its entry, and while a page is read:
     /// so a page has every source up to this number, and none above it.
     newest: Mutex<u64>,
+    mirrors: Mutex<Vec<Weak<Mutex<Table>>>>,
 }
+
+/// A table whose frames something else counts, shared by who looks after it and who makes pages.
+pub type Mirror = Arc<Mutex<Table>>;
 
 impl Sources {
     /// No sources yet, and none remembered. The roster says who will have reserved room.
@@ -109,6 +114,7 @@ impl Sources {
             memory,
             ledgers: RwLock::default(),
             newest: Mutex::default(),
+            mirrors: Mutex::default(),
         }))
     }
 
@@ -128,10 +134,32 @@ impl Sources {
     ///
     /// One interface has one table at a time: the series of a second one of the same name would be the same.
     pub fn open(self: &Arc<Self>, interface: &str) -> Table {
+        self.new_table(interface, None)
+    }
+
+    /// The same for frames that something else counts. The table is brought up to date whenever a snapshot is taken.
+    pub fn open_mirror(self: &Arc<Self>, interface: &str, tallies: Box<dyn Tallies>) -> Mirror {
+        let mirror = Arc::new(Mutex::new(self.new_table(interface, Some(tallies))));
+        let mut mirrors = self.mirrors.lock();
+        mirrors.retain(|mirror| mirror.strong_count() > 0);
+        mirrors.push(Arc::downgrade(&mirror));
+        mirror
+    }
+
+    fn new_table(self: &Arc<Self>, interface: &str, tallies: Option<Box<dyn Tallies>>) -> Table {
         let ledger = Arc::new(Ledger::new(interface));
         // Before sources are numbered: no page has a number that counts sources which it does not show.
         self.ledgers.write().insert(ledger.interface().clone(), Arc::clone(&ledger));
-        Table::new(Arc::clone(self), ledger, Moment::now())
+        Table::new(Arc::clone(self), ledger, tallies, Moment::now())
+    }
+
+    /// Brings the tables up to date whose frames something else counts.
+    fn catch_up(&self) {
+        let mirrors: Vec<Mirror> = self.mirrors.lock().iter().filter_map(Weak::upgrade).collect();
+        let now = Moment::now();
+        for mirror in mirrors {
+            mirror.lock().catch_up(now);
+        }
     }
 
     /// A consistent view of each interface, in order of name.
@@ -142,6 +170,7 @@ impl Sources {
     /// The same, and the number of the newest source in it. There is none above it; of those up to it, all are
     /// there that have not been forgotten.
     pub fn numbered_snapshot(&self) -> (Vec<Snapshot>, u64) {
+        self.catch_up();
         let newest = self.newest.lock();
         let ledgers: Vec<_> = self.ledgers.read().values().map(Arc::clone).collect();
         let books = ledgers.iter().map(|ledger| ledger.snapshot()).collect();

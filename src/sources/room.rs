@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::mac::Mac;
+use crate::tally::Place;
 
 /// Most sources with reserved room. An inventory may be larger: those beyond compete for ordinary room.
 pub const MOST_RESERVED: usize = 4096;
@@ -15,6 +16,9 @@ pub trait Roster: fmt::Debug + Send + Sync {
 
     /// A number that changes whenever a standing may have.
     fn generation(&self) -> u64;
+
+    /// All who have reserved room, in no order.
+    fn reserved(&self) -> Vec<Mac>;
 }
 
 /// What is known of an address.
@@ -45,13 +49,10 @@ impl Roster for Nobody {
     fn generation(&self) -> u64 {
         0
     }
-}
 
-/// Where a source has its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    Ordinary,
-    Reserved,
+    fn reserved(&self) -> Vec<Mac> {
+        Vec::new()
+    }
 }
 
 /// Whether more than three quarters of some room are taken.
@@ -96,6 +97,15 @@ impl Room {
     /// Whether more than three quarters of the ordinary room are taken.
     pub(super) fn is_crowded(&self) -> bool {
         is_crowded(self.ordinary.load(Ordering::Relaxed), self.total)
+    }
+
+    /// Takes the place of one source that has it already, whether there is room or not.
+    pub(super) fn force(&self, place: Place) {
+        let held = match place {
+            Place::Ordinary => &self.ordinary,
+            Place::Reserved => &self.reserved,
+        };
+        held.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes an ordinary place for a source that has lost its reserved one, whether there is room or not.

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use prometheus::core::Metric;
 use prometheus::{IntCounter, Opts};
 
-use super::room::Place;
 use super::{BYTES, FRAMES, LABELS, Remembered, Sources};
 use crate::clock::Moment;
 use crate::exposition;
 use crate::frame::wire::Wire;
 use crate::mac::Mac;
+use crate::tally::{Place, Reading, Slot};
 
 /// One source: its counters and labels, and when it was seen. Frames are counted through its handles, in the table.
 #[derive(Debug)]
@@ -158,13 +158,15 @@ impl Row {
 ///
 /// They lie in the table itself: the counters' addresses are there together with the source's, not one more
 /// cache miss away in the row. Among 16,384 sources that is a seventh of the cost of a frame.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Handles {
     frames: IntCounter,
     bytes: IntCounter,
     seen_steady_ms: u64,
     /// Where the source has its room.
     pub(super) place: Place,
+    /// Where its frames are counted, if that is elsewhere.
+    pub(super) slot: Option<Slot>,
     row: Arc<Row>,
 }
 
@@ -175,6 +177,7 @@ impl Handles {
             bytes: row.bytes.clone(),
             seen_steady_ms: now.steady_ms,
             place,
+            slot: None,
             row: Arc::clone(row),
         }
     }
@@ -191,12 +194,24 @@ impl Handles {
         }
     }
 
+    /// Brings the counters up to what was counted elsewhere.
+    pub(super) fn catch_up(&mut self, reading: Reading, now: Moment) {
+        self.frames.inc_by(reading.frames.saturating_sub(self.frames.get()));
+        self.bytes.inc_by(reading.bytes.saturating_sub(self.bytes.get()));
+        // Only when there was a newer frame, or the time would wobble with the clock that people set.
+        if reading.frames > 0 && self.seen_steady_ms != reading.last_steady_ms {
+            self.seen_steady_ms = reading.last_steady_ms;
+            let seen = now.back_to(reading.last_steady_ms);
+            self.row.seen_unix_ms.store(seen.unix_ms, Ordering::Relaxed);
+        }
+    }
+
     /// When its newest frame came, on the clock that never jumps.
     pub(super) fn last_seen_steady_ms(&self) -> u64 {
         self.seen_steady_ms
     }
 
-    pub(super) fn row(&self) -> &Row {
+    pub(super) fn row(&self) -> &Arc<Row> {
         &self.row
     }
 }

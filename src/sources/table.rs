@@ -7,12 +7,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::room::{Place, is_crowded};
+use super::room::is_crowded;
 use super::row::Handles;
 use super::{Ledger, Limits, Remembered, Row, Sources};
 use crate::clock::Moment;
 use crate::frame::wire::Wire;
 use crate::mac::Mac;
+use crate::tally::{Place, Reading, Slot, Tallies};
+
+mod mirror;
 
 /// Sources are looked through for idle ones at most this often.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
@@ -41,10 +44,30 @@ pub struct Table {
     sweep_pause_ms: u64,
     /// More than three quarters of the room were taken when it was last looked at.
     crowded: bool,
+    /// What counts the frames, if it is not [`Table::count`].
+    tallies: Option<Box<dyn Tallies>>,
+    /// Sources that are being forgotten: on the page until the last of their frames have been counted.
+    leaving: Vec<(Mac, Handles)>,
+}
+
+/// What a row is made for.
+#[derive(Clone, Copy, Debug)]
+enum Met {
+    /// The source is remembered.
+    Before,
+    /// A frame of it is here.
+    Here(Wire),
+    /// It has been counted there.
+    Elsewhere(Slot, Reading),
 }
 
 impl Table {
-    pub(super) fn new(sources: Arc<Sources>, ledger: Arc<Ledger>, now: Moment) -> Self {
+    pub(super) fn new(
+        sources: Arc<Sources>,
+        ledger: Arc<Ledger>,
+        tallies: Option<Box<dyn Tallies>>,
+        now: Moment,
+    ) -> Self {
         let remembered = sources.memory.recall(ledger.interface());
         let mut table = Self {
             rows: HashMap::default(),
@@ -56,7 +79,10 @@ impl Table {
             next_sweep_ms: 0,
             sweep_pause_ms: 0,
             crowded: false,
+            tallies,
+            leaving: Vec::new(),
         };
+        table.reserve();
         table.restore(remembered, now);
         table
     }
@@ -83,7 +109,7 @@ impl Table {
             } else {
                 Place::Ordinary
             };
-            if !self.add(source.mac, place, standing.own, [first_seen, last_seen], None) {
+            if !self.add(source.mac, place, standing.own, [first_seen, last_seen], Met::Before) {
                 self.sources.room.give_back(place, 1);
             }
         }
@@ -119,16 +145,16 @@ impl Table {
         }
         let remembered = self.sources.memory.first_seen_unix_ms(self.ledger.interface(), mac);
         let first_seen = remembered.map_or(now, |unix_ms| now.back_at(unix_ms));
-        if !self.add(mac, place, standing.own, [first_seen, now], Some(wire)) {
+        if !self.add(mac, place, standing.own, [first_seen, now], Met::Here(wire)) {
             self.sources.room.give_back(place, 1);
             return self.ledger.count_untracked(wire);
         }
         self.sources.memory.appeared();
     }
 
-    /// Makes a row for a source that has its place already, seen between these two times, and counts the frame
-    /// that made it appear, if it was one; false if the crate refuses.
-    fn add(&mut self, mac: Mac, place: Place, own: bool, seen: [Moment; 2], frame: Option<Wire>) -> bool {
+    /// Makes a row for a source that has its place already, seen between these two times, and counts what made it
+    /// appear; false if the crate refuses.
+    fn add(&mut self, mac: Mac, place: Place, own: bool, seen: [Moment; 2], met: Met) -> bool {
         let row = match Row::new(&self.sources, self.ledger.interface(), mac, seen) {
             Ok(row) => Arc::new(row),
             Err(error) => {
@@ -140,13 +166,18 @@ impl Table {
             row.set_own();
         }
         let mut handles = Handles::new(&row, place, seen[1]);
-        if let Some(wire) = frame {
-            handles.count(wire, seen[1]);
+        match met {
+            Met::Before => {}
+            Met::Here(wire) => handles.count(wire, seen[1]),
+            Met::Elsewhere(slot, reading) => {
+                handles.slot = Some(slot);
+                handles.catch_up(reading, seen[1]);
+            }
         }
         if place == Place::Ordinary {
             self.ordinary += 1;
         }
-        self.sources.enter(&self.ledger, mac, row, frame.is_some());
+        self.sources.enter(&self.ledger, mac, row, !matches!(met, Met::Before));
         self.rows.insert(mac, handles);
         true
     }
@@ -172,20 +203,30 @@ impl Table {
     fn settle(&mut self, now: Moment) {
         // Read first: what changes meanwhile is seen next time.
         self.roster = self.sources.roster.generation();
-        for (mac, handles) in &mut self.rows {
-            let standing = self.sources.roster.standing(*mac);
+        self.reserve();
+        let Self { rows, sources, tallies, ordinary, .. } = self;
+        for (mac, handles) in rows {
+            let standing = sources.roster.standing(*mac);
             if standing.own {
                 handles.row().set_own();
             }
+            let mut shift = |to| match tallies {
+                Some(tallies) if handles.slot.is_some() => tallies.shift(to),
+                _ => true,
+            };
             match (handles.place, standing.is_reserved()) {
-                (Place::Ordinary, true) if self.sources.room.take(Place::Reserved) => {
-                    self.sources.room.give_back(Place::Ordinary, 1);
-                    self.ordinary -= 1;
-                    handles.place = Place::Reserved;
+                (Place::Ordinary, true) if sources.room.take(Place::Reserved) => {
+                    if shift(Place::Reserved) {
+                        sources.room.give_back(Place::Ordinary, 1);
+                        *ordinary -= 1;
+                        handles.place = Place::Reserved;
+                    } else {
+                        sources.room.give_back(Place::Reserved, 1);
+                    }
                 }
-                (Place::Reserved, false) => {
-                    self.sources.room.demote();
-                    self.ordinary += 1;
+                (Place::Reserved, false) if shift(Place::Ordinary) => {
+                    sources.room.demote();
+                    *ordinary += 1;
                     handles.place = Place::Ordinary;
                 }
                 _ => {}
@@ -213,6 +254,7 @@ impl Table {
     /// Forgets the sources that have been silent for longer than the idle time-out, and says how long to wait
     /// before looking again; none while there are no sources. Cheap until the time has come.
     pub fn expire(&mut self, now: Moment) -> Option<Duration> {
+        self.adopt(now);
         if self.roster != self.sources.roster.generation() {
             self.settle(now);
         }
@@ -242,7 +284,8 @@ impl Table {
 
     #[cold]
     fn sweep(&mut self, now: Moment) {
-        let Self { rows, sources, ledger, .. } = self;
+        self.catch_up(now);
+        let Self { rows, sources, ledger, tallies, leaving, .. } = self;
         let idle_timeout = sources.limits().idle_timeout;
         let shortest = if self.crowded { idle_timeout.min(SHORT_PATIENCE) } else { idle_timeout };
         let mut next_sweep_ms = after(now, shortest);
@@ -260,18 +303,20 @@ impl Table {
                 next_sweep_ms = next_sweep_ms.min(after(Moment { steady_ms: seen, ..now }, patience));
                 return true;
             }
-            let mut entries = ledger.entries.lock();
-            entries.live.remove(mac);
-            entries.expired_sources += 1;
-            entries.expired_frames += row.frames();
-            entries.expired_bytes += row.bytes();
-            drop(entries);
-            row.forget(sources, ledger.interface());
-            sources.memory.keep(ledger.interface(), row.remembered(), now);
+            if let Some(tallies) = tallies {
+                if handles.slot.is_some() && !tallies.dismiss(*mac) {
+                    return true;
+                }
+                leaving.push((*mac, handles.clone()));
+            } else {
+                forget(sources, ledger, row, now);
+            }
             forgotten += 1;
             false
         });
-        sources.room.give_back(Place::Ordinary, forgotten);
+        if tallies.is_none() {
+            sources.room.give_back(Place::Ordinary, forgotten);
+        }
         self.ordinary -= forgotten;
         if forgotten > 0 {
             self.told_full = false;
@@ -283,6 +328,18 @@ impl Table {
         self.sweep_pause_ms = after(now, SWEEP_PAUSE);
         self.next_sweep_ms = next_sweep_ms.max(self.sweep_pause_ms);
     }
+}
+
+/// Moves a source from the live ones to the expired ones.
+fn forget(sources: &Sources, ledger: &Ledger, row: &Row, now: Moment) {
+    let mut entries = ledger.entries.lock();
+    entries.live.remove(&row.mac());
+    entries.expired_sources += 1;
+    entries.expired_frames += row.frames();
+    entries.expired_bytes += row.bytes();
+    drop(entries);
+    row.forget(sources, ledger.interface());
+    sources.memory.keep(ledger.interface(), row.remembered(), now);
 }
 
 /// Steady time just after `pause` will have passed.
@@ -297,8 +354,9 @@ fn milliseconds(time: Duration) -> u64 {
 /// Closes the books: the series are gone from the page and the vectors, the room is free.
 impl Drop for Table {
     fn drop(&mut self) {
-        self.sources.close(&self.ledger);
         let now = Moment::now();
+        self.close_tallies(now);
+        self.sources.close(&self.ledger);
         for handles in self.rows.values() {
             handles.row().forget(&self.sources, self.ledger.interface());
             self.sources.memory.keep(self.ledger.interface(), handles.row().remembered(), now);

@@ -26,6 +26,10 @@ impl Roster for List {
     fn generation(&self) -> u64 {
         self.generation.load(std::sync::atomic::Ordering::Relaxed)
     }
+
+    fn reserved(&self) -> Vec<Mac> {
+        self.listed.read().iter().chain(self.own.read().iter()).copied().collect()
+    }
 }
 
 #[test]
@@ -112,6 +116,9 @@ fn reserved_room_has_an_end() {
         }
         fn generation(&self) -> u64 {
             0
+        }
+        fn reserved(&self) -> Vec<Mac> {
+            Vec::new()
         }
     }
     let sources = Sources::new(limits(10, 10), Arc::new(Everybody)).unwrap();
