@@ -86,6 +86,9 @@ pub struct ServeArgs {
     /// Which interfaces.
     #[command(flatten)]
     pub interfaces: InterfaceArgs,
+    /// How they are captured.
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// What of them.
     #[command(flatten)]
     pub capture: CaptureArgs,
@@ -171,6 +174,33 @@ pub struct InterfaceArgs {
         value_delimiter = ','
     )]
     pub exclude: Vec<String>,
+}
+
+/// What counts the frames.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Capture")]
+pub struct EngineArgs {
+    /// What counts frames: the kernel, where they are received, or this program, which is handed each of them
+    #[arg(
+        long = "capture.engine",
+        value_name = "ENGINE",
+        env = "MACWATCH_CAPTURE_ENGINE",
+        value_enum,
+        default_value_t
+    )]
+    pub engine: Engine,
+}
+
+/// See [`EngineArgs`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// The kernel where it can, else this program
+    #[default]
+    Auto,
+    /// The kernel, by an eBPF program: takes CAP_BPF and Linux 5.11
+    Kernel,
+    /// This program, through pnet's channel
+    Channel,
 }
 
 /// What to capture on them.

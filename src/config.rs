@@ -51,6 +51,8 @@ fn invalid<'a>(option: &'static str, value: &'a str) -> impl FnOnce(String) -> I
 pub struct Serve {
     /// What to capture, remember and serve.
     pub exporter: exporter::Config,
+    /// What counts them.
+    pub engine: Engine,
     /// Which frames count.
     pub direction: Direction,
     /// Files of the inventory; none for no inventory.
@@ -82,11 +84,27 @@ impl TryFrom<&ServeArgs> for Serve {
             },
             inventory: inventory(&args.inventory),
             state: state(&args.state, std::env::var_os("STATE_DIRECTORY")),
+            engine: match args.engine.engine {
+                cli::Engine::Auto => Engine::Auto,
+                cli::Engine::Kernel => Engine::Kernel,
+                cli::Engine::Channel => Engine::Channel,
+            },
             direction: direction(&args.capture),
             vendor_file: args.vendor.vendor_file.clone(),
             listen,
         })
     }
+}
+
+/// What counts the frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// The kernel where it can, else the channel.
+    Auto,
+    /// The kernel.
+    Kernel,
+    /// The channel.
+    Channel,
 }
 
 /// All that `watch` needs.
@@ -328,6 +346,7 @@ mod tests {
         let day = Duration::from_secs(86_400);
         assert_eq!(config.exporter.limits, Limits { per_interface: 1024, total: 16_384, idle_timeout: day });
         assert_eq!(config.direction, Direction::Both);
+        assert_eq!(config.engine, Engine::Auto);
         assert!(config.exporter.capture.promiscuous);
         assert_eq!(config.exporter.capture.selection, Selection::default());
     }

@@ -2,41 +2,29 @@
 
 use std::io;
 
+pub use rustix::thread::CapabilitySet;
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
-    remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+    CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set,
+    set_capabilities, set_no_new_privs,
 };
 
 /// What opening a packet socket takes, now and whenever another interface appears.
-const NEEDED: CapabilitySet = CapabilitySet::NET_RAW;
+pub const NEEDED: CapabilitySet = CapabilitySet::NET_RAW;
 
 /// What writing a file into a folder of somebody else takes, and leaving it to its owner: root by sudo does that.
-const FILES: CapabilitySet = CapabilitySet::DAC_OVERRIDE
+pub const FILES: CapabilitySet = CapabilitySet::DAC_OVERRIDE
     .union(CapabilitySet::DAC_READ_SEARCH)
     .union(CapabilitySet::CHOWN)
     .union(CapabilitySet::FOWNER);
 
-/// Gives up every capability but the one that is needed for good, and the way back to any.
+/// Gives up every capability but those that are needed for good, and the way back to any.
 ///
 /// Capabilities belong to threads: call it before there is a second one.
 ///
 /// # Errors
 ///
 /// That of capset(2) or prctl(2).
-pub fn drop_unneeded() -> io::Result<()> {
-    keep(NEEDED)
-}
-
-/// The same, but for what it takes to write a file at the end.
-///
-/// # Errors
-///
-/// As [`drop_unneeded`].
-pub fn drop_all_but_files() -> io::Result<()> {
-    keep(NEEDED | FILES)
-}
-
-fn keep(needed: CapabilitySet) -> io::Result<()> {
+pub fn drop_all_but(needed: CapabilitySet) -> io::Result<()> {
     set_no_new_privs(true)?;
     let now = capabilities(None)?;
     // The bounding set limits what a program that is executed could get. We execute none; where we may

@@ -8,12 +8,13 @@
 //! What becomes of the frames is the [`Destination`]'s business: the exporter counts them, `watch` prints
 //! them.
 
+pub mod kernel;
 mod socket;
 mod status;
 mod supervisor;
 mod worker;
 
-pub use socket::{Direction, PacketSocket, SocketPool};
+pub use socket::{Direction, Hearing, PacketSocket, SocketPool};
 pub use status::{Board, Link, Status};
 pub use supervisor::{Destination, Settings, Supervisor};
 pub use worker::Sink;

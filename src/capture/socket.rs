@@ -13,6 +13,7 @@ use pnet_datalink::{Channel, Config, DataLinkReceiver, NetworkInterface};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use socket2::{SockFilter, SockRef};
 
+use super::kernel::Engine;
 use crate::frame::HEADER_BYTES;
 use crate::frame::wire::OFFLOAD_BYTES;
 use crate::sys::packet;
@@ -32,6 +33,10 @@ const ALL_QUEUES_SHARE: u64 = 8;
 /// However little memory there is, this much is asked for.
 const LEAST_QUEUE_BYTES: u64 = 256 << 10;
 
+/// The same with the kernel engine, whose queue holds notices alone: room for some five thousand of them. One that
+/// is lost costs nothing but a count.
+const NOTICE_QUEUE_BYTES: usize = 2 << 20;
+
 /// Which frames count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Direction {
@@ -44,33 +49,68 @@ pub enum Direction {
     Out,
 }
 
+/// What a packet socket hears, and how its frames are counted.
+#[derive(Clone, Debug)]
+pub enum Hearing {
+    /// Each frame is handed over.
+    All(Direction),
+    /// The kernel counts; the first frame of each source is handed over.
+    Notices(Arc<Engine>),
+}
+
+impl Hearing {
+    /// The engine, as it is called in metrics and flags.
+    pub fn engine(&self) -> &'static str {
+        match self {
+            Self::All(_) => "channel",
+            Self::Notices(_) => "kernel",
+        }
+    }
+}
+
 /// A packet socket, bound or not yet.
 #[derive(Debug)]
 pub struct PacketSocket {
     descriptor: OwnedFd,
-    direction: Direction,
+    hearing: Hearing,
 }
 
 impl PacketSocket {
+    /// Whether packet sockets may be made at all.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` without `CAP_NET_RAW`.
+    pub fn allowed() -> io::Result<()> {
+        socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+        Ok(())
+    }
+
     /// Makes a socket that hears nothing yet, with a receive queue of this size if it may have one.
     ///
     /// # Errors
     ///
     /// `EPERM` without `CAP_NET_RAW`, `EMFILE` and its like, `ENOPROTOOPT` where the kernel is too old for
     /// [`Direction::In`].
-    pub fn open(direction: Direction, queue_bytes: usize) -> io::Result<Self> {
+    pub fn open(hearing: Hearing, queue_bytes: usize) -> io::Result<Self> {
         let descriptor = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
         packet::set_offload_header(&descriptor)?;
-        match direction {
-            Direction::Both => {}
-            Direction::In => packet::set_ignore_outgoing(&descriptor)?,
-            Direction::Out => SockRef::from(&descriptor).attach_filter(&OUTGOING_ONLY)?,
+        match &hearing {
+            Hearing::All(Direction::Both) => {}
+            Hearing::All(Direction::In) => packet::set_ignore_outgoing(&descriptor)?,
+            Hearing::All(Direction::Out) => SockRef::from(&descriptor).attach_filter(&OUTGOING_ONLY)?,
+            Hearing::Notices(engine) => engine.attach(&descriptor)?,
         }
         // Beyond net.core.rmem_max only with CAP_NET_ADMIN; without it the kernel gives what it may.
         if sockopt::set_socket_recv_buffer_size_force(&descriptor, queue_bytes).is_err() {
             sockopt::set_socket_recv_buffer_size(&descriptor, queue_bytes)?;
         }
-        Ok(Self { descriptor, direction })
+        Ok(Self { descriptor, hearing })
+    }
+
+    /// What it hears.
+    pub fn hearing(&self) -> &Hearing {
+        &self.hearing
     }
 
     /// Opens pnet's channel for an interface on this socket, which binds it. Frames arrive from then on; an
@@ -117,8 +157,10 @@ impl PacketSocket {
 
     fn unmute(&self) -> io::Result<()> {
         let socket = SockRef::from(&self.descriptor);
-        if self.direction == Direction::Out {
-            return socket.attach_filter(&OUTGOING_ONLY);
+        match &self.hearing {
+            Hearing::Notices(engine) => return engine.attach(&self.descriptor),
+            Hearing::All(Direction::Out) => return socket.attach_filter(&OUTGOING_ONLY),
+            Hearing::All(Direction::Both | Direction::In) => {}
         }
         match socket.detach_filter() {
             // It was not muted.
@@ -199,7 +241,7 @@ const NOTHING: [SockFilter; 1] = [SockFilter::new(RETURN, 0, 0, 0)];
 /// net.core.rmem_max.
 #[derive(Debug)]
 pub struct SocketPool {
-    direction: Direction,
+    hearing: Hearing,
     queue_bytes: usize,
     spare: Vec<Arc<PacketSocket>>,
     told: bool,
@@ -215,10 +257,14 @@ impl SocketPool {
     ///
     /// If not even one can be made: see [`PacketSocket::open`]. It is made in any case, so that a missing
     /// capability shows at the start and not when the first interface appears.
-    pub fn prepare(direction: Direction, needed: usize) -> io::Result<Self> {
+    pub fn prepare(hearing: Hearing, needed: usize) -> io::Result<Self> {
         let most = needed + Self::SPARE;
-        let queue_bytes = queue_bytes(memory(), most);
-        let mut pool = Self { direction, queue_bytes, spare: Vec::new(), told: false };
+        let queue_bytes = match hearing {
+            Hearing::All(_) => queue_bytes(memory(), most),
+            Hearing::Notices(_) => NOTICE_QUEUE_BYTES,
+        };
+        let told = matches!(hearing, Hearing::Notices(_));
+        let mut pool = Self { hearing, queue_bytes, spare: Vec::new(), told };
         let first = pool.open()?;
         pool.spare.push(first);
         while pool.spare.len() < most {
@@ -232,6 +278,11 @@ impl SocketPool {
             }
         }
         Ok(pool)
+    }
+
+    /// What its sockets hear.
+    pub fn hearing(&self) -> &Hearing {
+        &self.hearing
     }
 
     /// A socket that hears nothing yet.
@@ -257,7 +308,7 @@ impl SocketPool {
     }
 
     fn open(&mut self) -> io::Result<Arc<PacketSocket>> {
-        let socket = PacketSocket::open(self.direction, self.queue_bytes)?;
+        let socket = PacketSocket::open(self.hearing.clone(), self.queue_bytes)?;
         let (given, wanted) = (socket.queue_bytes(), 2 * self.queue_bytes);
         if given < wanted && !std::mem::replace(&mut self.told, true) {
             tracing::info!(

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use super::PacketSocket;
+use super::{Hearing, PacketSocket};
 use crate::mac::Mac;
 
 /// The state of an interface.
@@ -92,9 +92,30 @@ impl Status {
         self.rebinds.load(Ordering::Relaxed)
     }
 
+    /// The engine that counts: `kernel` or `channel`.
+    pub fn engine(&self) -> &'static str {
+        self.socket.hearing().engine()
+    }
+
     /// Frames that the kernel saw for us and could not hand over: no room in the queue, or no way to describe
-    /// them. A super-frame counts once: what was dropped cannot be taken apart.
+    /// them. A super-frame counts once: what was dropped cannot be taken apart. None with the kernel engine, which
+    /// counts frames before they are handed over.
     pub fn dropped_frames(&self) -> u64 {
+        match self.socket.hearing() {
+            Hearing::All(_) => self.not_handed_over(),
+            Hearing::Notices(_) => 0,
+        }
+    }
+
+    /// Notices of new sources that were lost in the same way. They are counted all the same.
+    pub fn missed_notices(&self) -> u64 {
+        match self.socket.hearing() {
+            Hearing::All(_) => 0,
+            Hearing::Notices(_) => self.not_handed_over(),
+        }
+    }
+
+    fn not_handed_over(&self) -> u64 {
         // The kernel forgets the number as it tells it, so whoever asks must add it up. An error would say
         // that the socket is closed, and ours is open.
         if let Ok(drops) = self.socket.take_drops() {

@@ -27,7 +27,11 @@ pub trait Destination: 'static {
     type Sink: Sink;
 
     /// A sink for this interface. The one before it of the same name has been dropped.
-    fn open(&self, interface: &str) -> Self::Sink;
+    ///
+    /// # Errors
+    ///
+    /// There is no room for one more interface.
+    fn open(&self, interface: &str) -> io::Result<Self::Sink>;
 
     /// The interfaces that exist, whenever they have been listed, before anything is captured on new ones.
     fn listed(&self, _interfaces: &[Interface]) {}
@@ -179,9 +183,17 @@ impl<D: Destination> Supervisor<D> {
             let Some(mut watched) = self.watched.remove(&old) else {
                 continue;
             };
-            let status = Arc::new(watched.status.renamed(&interface.name));
-            watched.worker.rename(Arc::clone(&status), self.destination.open(&interface.name));
             self.board.remove(&old);
+            let sink = match self.destination.open(&interface.name) {
+                Ok(sink) => sink,
+                Err(error) => {
+                    // Started anew with the rest, when there is room.
+                    tracing::error!(interface = interface.name, was = old, %error, "cannot go on capturing");
+                    continue;
+                }
+            };
+            let status = Arc::new(watched.status.renamed(&interface.name));
+            watched.worker.rename(Arc::clone(&status), sink);
             self.board.add(&status);
             watched.status = status;
             watched.named = self.settings.selection.literals().any(|name| name == interface.name);
@@ -263,7 +275,7 @@ impl<D: Destination> Supervisor<D> {
     fn start(&mut self, name: &str) -> bool {
         let started = self.sockets.take().and_then(|socket| {
             let status = Arc::new(Status::new(name, Arc::clone(&socket), Arc::clone(&self.changed)));
-            let sink = self.destination.open(name);
+            let sink = self.destination.open(name)?;
             let worker = Worker::start(socket, Arc::clone(&status), sink, self.settings.promiscuous)?;
             Ok((worker, status))
         });
@@ -321,13 +333,23 @@ impl<S> Watched<S> {
             Link::Up => {
                 let mac = self.status.mac().map(|mac| mac.to_string());
                 let queue_bytes = self.status.queue_bytes();
-                tracing::info!(interface, mac, engine = "channel", queue_bytes, "capturing");
+                let engine = self.status.engine();
+                tracing::info!(interface, mac, engine, queue_bytes, "capturing");
             }
             Link::Down => tracing::warn!(interface, "interface is down; capturing goes on when it is up"),
             Link::Absent => tracing::warn!(interface, "interface is gone; waiting for it"),
             Link::Unfit => {
                 tracing::error!(interface, "interface cannot be watched; see `macwatch interfaces`");
             }
+        }
+    }
+}
+
+/// All threads end at the same time, not one after the other.
+impl<D: Destination> Drop for Supervisor<D> {
+    fn drop(&mut self) {
+        for watched in self.watched.values_mut() {
+            watched.worker.hang_up();
         }
     }
 }

@@ -29,6 +29,9 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// Where frames go.
 pub trait Sink: Send + 'static {
+    /// The index of the interface that frames come from, before the first does; the same one again after an error.
+    fn target(&mut self, _index: u32) {}
+
     /// One read: a frame, or a super-frame that stands for several on the wire.
     fn frame(&mut self, frame: &[u8], wire: Wire, now: Moment);
 
@@ -111,10 +114,17 @@ impl<S: Sink> Worker<S> {
     }
 }
 
-impl<S> Drop for Worker<S> {
-    fn drop(&mut self) {
+impl<S> Worker<S> {
+    /// Tells the thread to end, without waiting for it.
+    pub(super) fn hang_up(&mut self) {
         self.commands = None;
         ring(&self.wake);
+    }
+}
+
+impl<S> Drop for Worker<S> {
+    fn drop(&mut self) {
+        self.hang_up();
         if let Some(thread) = self.thread.take() {
             // A panic has been told of already, when it happened.
             drop(thread.join());
@@ -228,9 +238,13 @@ impl<S: Sink> Capture<S> {
                     self.open();
                 }
                 Ok(Command::Release) => self.release(),
-                Ok(Command::Rename(status, sink)) => {
+                Ok(Command::Rename(status, mut sink)) => {
                     status.set_bound(self.channel.is_some());
                     self.status = status;
+                    // Before the one that is there lets go: no frame falls between the two.
+                    if let Some(target) = &self.target {
+                        sink.target(target.index);
+                    }
                     self.sink = sink;
                 }
                 Err(mpsc::TryRecvError::Empty) => return true,
@@ -257,6 +271,7 @@ impl<S: Sink> Capture<S> {
     /// Opens a channel on the target; what is still in the queue is not lost with the one before.
     fn open(&mut self) {
         let Some(target) = &self.target else { return };
+        self.sink.target(target.index);
         match self.socket.bind(target, self.promiscuous) {
             Ok(channel) => {
                 self.channel = Some(channel);

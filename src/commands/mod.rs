@@ -12,13 +12,13 @@ mod watch;
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-use crate::capture::{Direction, SocketPool};
+use crate::capture::{Hearing, PacketSocket, SocketPool};
 use crate::cli::{Cli, Command};
 use crate::config::Invalid;
 use crate::interface::follow::Follower;
 use crate::interface::select::Selection;
 use crate::interface::{self, Interface};
-use crate::privileges;
+use crate::privileges::{self, CapabilitySet};
 
 /// Why a job did not get done: one line for a person.
 #[derive(Debug)]
@@ -77,8 +77,12 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     done
 }
 
-/// Opens what capturing needs: what takes privileges, and what may be refused.
-async fn prepare(selection: &Selection, direction: Direction) -> Result<(Follower, SocketPool), Failure> {
+/// Opens what capturing needs: what takes privileges, and what may be refused. `hearing` is asked once it is sure
+/// that packet sockets are not.
+async fn prepare(
+    selection: &Selection,
+    hearing: impl FnOnce() -> Result<Hearing, Failure>,
+) -> Result<(Follower, SocketPool), Failure> {
     let mut follower = follow()?;
     let interfaces = list(&mut follower).await?;
     for name in selection.literals() {
@@ -106,8 +110,9 @@ async fn prepare(selection: &Selection, direction: Direction) -> Result<(Followe
     if selection.include.is_empty() && needed == 0 {
         tracing::warn!("no interface can be watched yet; `macwatch interfaces` says of each why");
     }
-    let sockets = SocketPool::prepare(direction, needed)
-        .map_err(|error| Failure::Cannot(privileges::explain(&error)))?;
+    let explain = |error: io::Error| Failure::Cannot(privileges::explain(&error));
+    PacketSocket::allowed().map_err(explain)?;
+    let sockets = SocketPool::prepare(hearing()?, needed).map_err(explain)?;
     Ok((follower, sockets))
 }
 
@@ -126,8 +131,8 @@ async fn list(follower: &mut Follower) -> Result<Vec<Interface>, Failure> {
     Ok(follower.list().await.map_err(cannot("list the interfaces"))?.interfaces)
 }
 
-fn drop_privileges() -> Result<(), Failure> {
-    privileges::drop_unneeded().map_err(cannot("give up capabilities that are not needed"))
+fn drop_privileges(needed: CapabilitySet) -> Result<(), Failure> {
+    privileges::drop_all_but(needed).map_err(cannot("give up capabilities that are not needed"))
 }
 
 /// What became of writing to stdout: whoever read it may have had enough, which is no failure.

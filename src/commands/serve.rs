@@ -10,11 +10,15 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::shutdown::Shutdown;
 use super::{Failure, cannot, drop_privileges, prepare};
 use crate::build;
+use crate::capture::Hearing;
+use crate::capture::kernel::{self, Wants};
 use crate::cli::ServeArgs;
-use crate::config::Serve;
+use crate::config::{Engine, Serve};
 use crate::exporter::{self, Opened, reload::Reloader, remember::Diary};
 use crate::known::Known;
 use crate::log;
+use crate::privileges::{CapabilitySet, NEEDED};
+use crate::sources::MOST_RESERVED;
 use crate::vendor::Vendors;
 use crate::web::listen::ListenAddress;
 
@@ -25,9 +29,10 @@ pub(super) async fn run(args: &ServeArgs) -> Result<(), Failure> {
     tracing::info!(version = build::VERSION, revision = build::REVISION, "starting macwatch");
     raise_open_files();
     let shutdown = Shutdown::listen().map_err(cannot("handle signals"))?;
-    let (follower, sockets) = prepare(&config.exporter.capture.selection, config.direction).await?;
+    let hearing = || hearing(&config);
+    let (follower, sockets) = prepare(&config.exporter.capture.selection, hearing).await?;
     let listeners = config.listen.iter().map(listen).collect::<Result<_, _>>()?;
-    drop_privileges()?;
+    drop_privileges(needed(sockets.hearing()))?;
     // After that, so that a reload cannot fail where the start did not.
     let known = Arc::<Known>::default();
     let reloader = Reloader::start(config.inventory, Arc::clone(&known)).map_err(|faults| {
@@ -48,6 +53,39 @@ pub(super) async fn run(args: &ServeArgs) -> Result<(), Failure> {
     exporter::run(config.exporter, opened, known, Arc::new(reloader), vendors, diary, shutdown.asked())
         .await
         .map_err(cannot("serve"))
+}
+
+/// The engine that was asked for, or the best there is.
+fn hearing(config: &Serve) -> Result<Hearing, Failure> {
+    let channel = Hearing::All(config.direction);
+    if config.engine == Engine::Channel {
+        return Ok(channel);
+    }
+    let limits = config.exporter.limits;
+    let wants = Wants {
+        direction: config.direction,
+        per_interface: limits.per_interface,
+        total: limits.total,
+        reserved: MOST_RESERVED,
+    };
+    match kernel::Engine::load(wants) {
+        Ok(engine) => Ok(Hearing::Notices(Arc::new(engine))),
+        Err(why) if config.engine == Engine::Kernel => Err(Failure::Cannot(format!(
+            "cannot use the kernel engine: {why}; --capture.engine auto falls back to the channel engine"
+        ))),
+        Err(why) => {
+            tracing::warn!(%why, "no kernel engine; every frame goes through the channel engine");
+            Ok(channel)
+        }
+    }
+}
+
+/// The capabilities that are needed for good.
+fn needed(hearing: &Hearing) -> CapabilitySet {
+    match hearing {
+        Hearing::Notices(engine) if engine.needs_capability() => NEEDED | CapabilitySet::BPF,
+        _ => NEEDED,
+    }
 }
 
 /// Those of a file, or those that are built in.

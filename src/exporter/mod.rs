@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::capture::{Board, Destination, Link, Settings, Sink, SocketPool, Supervisor};
+use crate::capture::kernel::Engine;
+use crate::capture::{Board, Destination, Hearing, Link, Settings, Sink, SocketPool, Supervisor};
 use crate::clock::Moment;
 use crate::exposition;
 use crate::frame;
@@ -22,7 +23,7 @@ use crate::frame::wire::Wire;
 use crate::interface::Interface;
 use crate::interface::follow::Follower;
 use crate::known::Known;
-use crate::sources::{Limits, Snapshot, Sources, Table};
+use crate::sources::{Limits, Mirror, Snapshot, Sources, Table};
 use crate::vendor::Vendors;
 use crate::web::{self, Site, Traffic};
 
@@ -65,13 +66,20 @@ pub struct Opened {
 struct Counting {
     sources: Arc<Sources>,
     known: Arc<Known>,
+    hearing: Hearing,
 }
 
 impl Destination for Counting {
     type Sink = Counter;
 
-    fn open(&self, interface: &str) -> Counter {
-        Counter { table: self.sources.open(interface) }
+    fn open(&self, interface: &str) -> io::Result<Counter> {
+        Ok(match &self.hearing {
+            Hearing::All(_) => Counter::Frames(self.sources.open(interface)),
+            Hearing::Notices(engine) => {
+                let share = Box::new(engine.share()?);
+                Counter::Notices(self.sources.open_mirror(interface, share), Arc::clone(engine))
+            }
+        })
     }
 
     fn listed(&self, interfaces: &[Interface]) {
@@ -79,18 +87,44 @@ impl Destination for Counting {
     }
 }
 
-struct Counter {
-    table: Table,
+/// The two engines: here each frame is counted, or the kernel has counted it.
+enum Counter {
+    Frames(Table),
+    Notices(Mirror, Arc<Engine>),
 }
 
 impl Sink for Counter {
+    fn target(&mut self, index: u32) {
+        if let Self::Notices(mirror, _) = self {
+            mirror.lock().target(index, Moment::now());
+        }
+    }
+
     #[inline]
     fn frame(&mut self, frame: &[u8], wire: Wire, now: Moment) {
-        self.table.count(frame::source(frame), wire, now);
+        // A notice says that there is somebody new, no more: upkeep follows.
+        if let Self::Frames(table) = self {
+            table.count(frame::source(frame), wire, now);
+        }
     }
 
     fn upkeep(&mut self, now: Moment) -> Option<Duration> {
-        self.table.expire(now)
+        match self {
+            Self::Frames(table) => table.expire(now),
+            Self::Notices(mirror, engine) => {
+                let mut table = mirror.lock();
+                let due = table.expire(now);
+                if !table.is_waiting() {
+                    return due;
+                }
+                // Pages are made meanwhile.
+                drop(table);
+                engine.grace();
+                let mut table = mirror.lock();
+                table.finish(Moment::now());
+                table.expire(Moment::now())
+            }
+        }
     }
 }
 
@@ -116,7 +150,8 @@ pub async fn run(
         None => Sources::new(config.limits, roster),
     };
     let sources = sources.map_err(io::Error::other)?;
-    let counting = Counting { sources: Arc::clone(&sources), known: Arc::clone(&known) };
+    let hearing = sockets.hearing().clone();
+    let counting = Counting { sources: Arc::clone(&sources), known: Arc::clone(&known), hearing };
     let mut supervisor = Supervisor::new(config.capture, counting, sockets);
     let board = supervisor.board();
     let listing = follower.list().await?;

@@ -182,7 +182,8 @@ fn write_captures(page: &mut Page, captures: &[Arc<Status>]) {
     ));
     for capture in captures {
         let mac = capture.mac().map(|mac| mac.to_string()).unwrap_or_default();
-        series.add(&labels(&[(INTERFACE, capture.interface()), ("engine", "channel"), ("mac", &mac)]), 1u64);
+        let engine = capture.engine();
+        series.add(&labels(&[(INTERFACE, capture.interface()), ("engine", engine), ("mac", &mac)]), 1u64);
     }
     let mut series = page.family(counter(
         "macwatch_interface_dropped_frames_total",
@@ -190,6 +191,13 @@ fn write_captures(page: &mut Page, captures: &[Arc<Status>]) {
     ));
     for capture in captures {
         series.add(&labels(&[(INTERFACE, capture.interface())]), capture.dropped_frames());
+    }
+    let mut series = page.family(counter(
+        "macwatch_interface_missed_notices_total",
+        "Notices of new sources that the kernel engine lost on the way. No frame is lost with them.",
+    ));
+    for capture in captures {
+        series.add(&labels(&[(INTERFACE, capture.interface())]), capture.missed_notices());
     }
     let mut series = page.family(counter(
         "macwatch_interface_rebinds_total",

@@ -1,6 +1,7 @@
 //! Listening: the exporter's own counting, for a while, with somebody watching.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,13 +79,13 @@ impl Kept {
 impl Destination for Learning {
     type Sink = Learner;
 
-    fn open(&self, interface: &str) -> Learner {
-        Learner {
+    fn open(&self, interface: &str) -> io::Result<Learner> {
+        Ok(Learner {
             table: self.sources.open(interface),
             interface: interface.to_owned(),
             sources: Arc::clone(&self.sources),
             kept: Arc::clone(&self.kept),
-        }
+        })
     }
 
     fn listed(&self, interfaces: &[Interface]) {

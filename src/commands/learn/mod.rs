@@ -24,7 +24,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::shutdown::Shutdown;
-use super::{Failure, cannot, follow, list, prepare};
+use super::{Failure, cannot, drop_privileges, follow, list, prepare};
+use crate::capture::Hearing;
 use crate::cli::LearnArgs;
 use crate::clock::Moment;
 use crate::config::Learn;
@@ -32,7 +33,7 @@ use crate::interface::select::Selection;
 use crate::known::Known;
 use crate::leases;
 use crate::log;
-use crate::privileges;
+use crate::privileges::{FILES, NEEDED};
 use crate::state::format;
 use crate::textfile;
 use crate::vendor::Vendors;
@@ -110,13 +111,13 @@ fn read_files(config: &Learn, evidence: &mut Evidence) -> Result<(), Failure> {
 /// Listens on the wire.
 async fn hear(config: &Learn, period: Duration, existing: &Existing) -> Result<Heard, Failure> {
     let shutdown = Shutdown::listen().map_err(cannot("handle signals"))?;
-    let opened = prepare(&config.capture.selection, config.direction).await?;
-    let dropped = match config.output {
+    let hearing = Hearing::All(config.direction);
+    let opened = prepare(&config.capture.selection, || Ok(hearing)).await?;
+    drop_privileges(match config.output {
         // The file is replaced at the end, and its folder may be another user's.
-        Some(_) => privileges::drop_all_but_files(),
-        None => privileges::drop_unneeded(),
-    };
-    dropped.map_err(cannot("give up capabilities that are not needed"))?;
+        Some(_) => NEEDED | FILES,
+        None => NEEDED,
+    })?;
     // With what is left of them.
     target::probe(config.output.as_deref())?;
     let known = Arc::<Known>::default();

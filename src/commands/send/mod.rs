@@ -19,7 +19,7 @@ use crate::clock::Moment;
 use crate::config::Drill;
 use crate::interface::card::{Card, card};
 use crate::interface::{self, Interface};
-use crate::privileges;
+use crate::privileges::{self, NEEDED};
 use crate::sender::Sender;
 
 /// How long the last lines may take to be printed.
@@ -38,7 +38,7 @@ pub(super) async fn run(args: &SendArgs) -> Result<(), Failure> {
     }
     let mut sender =
         Sender::open(&interface.for_pnet()).map_err(|error| Failure::Cannot(privileges::explain(&error)))?;
-    drop_privileges()?;
+    drop_privileges(NEEDED)?;
 
     // Without stderr there is nobody to warn.
     drop(writeln!(io::stderr(), "{WARNING}"));

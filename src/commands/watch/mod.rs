@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::shutdown::Shutdown;
 use super::{Failure, cannot, drop_privileges, prepare, written};
-use crate::capture::{Destination, Sink, Supervisor};
+use crate::capture::{Destination, Hearing, Sink, Supervisor};
 use crate::cli::WatchArgs;
 use crate::clock::Moment;
 use crate::config::Watch;
@@ -22,6 +22,7 @@ use crate::frame;
 use crate::frame::wire::Wire;
 use crate::log;
 use crate::mac::Mac;
+use crate::privileges::NEEDED;
 
 use print::Printer;
 
@@ -48,8 +49,8 @@ struct Telling(SyncSender<Sighting>);
 impl Destination for Telling {
     type Sink = Teller;
 
-    fn open(&self, interface: &str) -> Teller {
-        Teller { interface: interface.into(), lines: self.0.clone() }
+    fn open(&self, interface: &str) -> io::Result<Teller> {
+        Ok(Teller { interface: interface.into(), lines: self.0.clone() })
     }
 }
 
@@ -80,8 +81,9 @@ pub(super) async fn run(args: &WatchArgs) -> Result<(), Failure> {
     log::start(level, format);
     let config = Watch::try_from(args)?;
     let shutdown = Shutdown::listen().map_err(cannot("handle signals"))?;
-    let (follower, sockets) = prepare(&config.capture.selection, config.direction).await?;
-    drop_privileges()?;
+    let hearing = Hearing::All(config.direction);
+    let (follower, sockets) = prepare(&config.capture.selection, || Ok(hearing)).await?;
+    drop_privileges(NEEDED)?;
 
     let (lines, sightings) = sync_channel(WAITING);
     let (done, printed) = oneshot::channel();

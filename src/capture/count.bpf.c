@@ -1,0 +1,444 @@
+/*
+ * The kernel half of the kernel engine: a socket filter that counts each frame where it is received, and lets
+ * only the first frame of a new source through, as a notice.
+ *
+ * It runs in the receive path for every frame, on several CPUs at once. What keeps it exact:
+ *
+ *  - Each CPU adds to a column of its own, so nothing is shared and nothing is lost. CPUs beyond the last column
+ *    share that one, with atomic additions.
+ *  - A source gets its slot by an insertion that never overwrites. Of two CPUs that meet a new source at the same
+ *    time, one inserts; the other gives its slot back and counts in the first one's.
+ *  - The kernel reuses the entries of a hash as soon as they are deleted: an entry that was found may be another
+ *    source's by the time its slot is read. So each slot says whose it is, and who finds a stranger's looks again.
+ *
+ * User space fills the queues of free slots, reads the tables through mapped memory, and forgets sources: see
+ * kernel/tables.rs, which has the same layouts. After a change, run src/capture/compile.
+ */
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <stdbool.h>
+
+#include <bpf/bpf_helpers.h>
+
+/* include/uapi/linux/if_ether.h, if_packet.h, in.h */
+#define ETHERNET_HEADER 14
+#define SOURCE_OFFSET 6
+#define TYPE_OFFSET 12
+#define PACKET_OUTGOING 4
+#define PROTOCOL_TCP 6
+#define PROTOCOL_UDP 17
+
+/* include/linux/skbuff.h: the segments of this super-frame are what hangs on its list, of any size */
+#define GSO_BY_FRAGS 0xffff
+
+#define SOURCE_MASK 0x0000ffffffffffffULL
+
+/* Which frames count: capture/socket.rs, Direction. */
+#define DIRECTION_IN 1
+#define DIRECTION_OUT 2
+
+/* Set by user space before the program is verified; the verifier takes them for constants. */
+volatile const __u32 direction = 0;
+/* Columns of the tables: one for each CPU from 0 on, and one that all others share. */
+volatile const __u32 columns = 2;
+/* Most ordinary sources of one interface. */
+volatile const __u32 limit = 1024;
+
+/* Who sends: the address in wire order and two bytes of zero, then the index of the interface. */
+struct source {
+	__u64 address;
+	__u32 interface;
+} __attribute__((packed, aligned(4)));
+
+/* Where a slot came from. 0: it is free, or its source is just being inserted. */
+#define ORDINARY 1
+#define RESERVED 2
+
+/* Whose a slot is. */
+struct owner {
+	/* As in struct source; the upper two bytes are the number of the interface's books. */
+	__u64 address;
+	__u32 interface;
+	/* ORDINARY or RESERVED; the other bits are user space's. */
+	__u32 state;
+};
+
+/* What one CPU counted of one source. */
+struct tally {
+	__u64 frames;
+	__u64 bytes;
+	/* CLOCK_MONOTONIC_COARSE, in nanoseconds */
+	__u64 first;
+	__u64 last;
+};
+
+/* What one CPU counted on one interface outside of all sources' tallies. */
+struct books {
+	__u64 untracked_frames;
+	__u64 untracked_bytes;
+	__u64 runts;
+	/* Sources that took a slot. */
+	__u64 arrivals;
+};
+
+/* Sizes are user space's to set; these only have to be valid. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct source);
+	__type(value, __u32);
+} slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct owner);
+} owners SEC(".maps");
+
+/* At slot * columns + column. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct tally);
+} tallies SEC(".maps");
+
+/* Slots that nobody has, for anyone … */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 1);
+	__type(value, __u32);
+} ordinary SEC(".maps");
+
+/* … and for those who are listed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 1);
+	__type(value, __u32);
+} reserved SEC(".maps");
+
+/* Addresses with reserved room. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, __u64);
+	__type(value, __u32);
+} listed SEC(".maps");
+
+/* From the index of an interface to the number of its books. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} interfaces SEC(".maps");
+
+/* At number * columns + column. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct books);
+} all_books SEC(".maps");
+
+/* Ordinary slots that the sources of an interface hold, by the number of its books. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} held SEC(".maps");
+
+/* What a buffer stands for on the wire. */
+struct wire {
+	__u64 frames;
+	__u64 bytes;
+};
+
+static __always_inline __u32 column(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	return cpu < columns - 1 ? cpu : columns - 1;
+}
+
+/* Nothing interrupts the program on its CPU, so only the shared column needs more than an addition. */
+static __always_inline void add(__u64 *to, __u64 value, __u32 column)
+{
+	if (column == columns - 1)
+		__sync_fetch_and_add(to, value);
+	else
+		*to += value;
+}
+
+static __always_inline __u16 be16(const __u8 *bytes)
+{
+	return bytes[0] << 8 | bytes[1];
+}
+
+/* Bytes of the hop-by-hop header with nothing but a jumbo payload option in it. */
+#define JUMBO_BYTES 8
+
+/*
+ * Whether the kernel put a jumbo payload option into this IPv6 super-frame: it does so beyond 64 KiB, and takes it
+ * out again when the super-frame is cut (include/net/ipv6.h, ipv6_has_hopopt_jumbo; RFC 2675).
+ */
+static __always_inline bool has_jumbo_option(struct __sk_buff *skb)
+{
+	__u8 type[2], next, option[3];
+
+	return skb->len > 65536 &&
+	       !bpf_skb_load_bytes(skb, TYPE_OFFSET, type, sizeof(type)) && be16(type) == 0x86dd &&
+	       !bpf_skb_load_bytes(skb, ETHERNET_HEADER + 6, &next, 1) && next == 0 &&
+	       !bpf_skb_load_bytes(skb, ETHERNET_HEADER + 40, option, sizeof(option)) &&
+	       option[0] == PROTOCOL_TCP && option[1] == 0 && option[2] == 0xc2;
+}
+
+/* Where the transport header is, and which; beginning at an Ethernet header. False if there is none. */
+static __noinline bool find_transport(struct __sk_buff *skb, __u32 ethernet, __u32 *transport, __u8 *protocol)
+{
+	__u32 at = ethernet + TYPE_OFFSET;
+	__u8 type[2], byte;
+
+	if (bpf_skb_load_bytes(skb, at, type, sizeof(type)))
+		return false;
+	/* 802.1Q and 802.1ad tags are four bytes each; the kernel gives up at eight of them. */
+#pragma unroll
+	for (int tags = 0; tags < 8; tags++) {
+		if (be16(type) != 0x8100 && be16(type) != 0x88a8)
+			break;
+		at += 4;
+		if (bpf_skb_load_bytes(skb, at, type, sizeof(type)))
+			return false;
+	}
+	at += sizeof(type);
+	if (be16(type) == 0x0800) {
+		if (bpf_skb_load_bytes(skb, at, &byte, 1) || bpf_skb_load_bytes(skb, at + 9, protocol, 1))
+			return false;
+		*transport = at + (byte & 15) * 4;
+		return true;
+	}
+	if (be16(type) != 0x86dd || bpf_skb_load_bytes(skb, at + 6, protocol, 1))
+		return false;
+	at += 40;
+	/* Hop-by-hop, routing, destination options (RFC 8200, 4): units of eight bytes beyond the first. */
+#pragma unroll
+	for (int extensions = 0; extensions < 4; extensions++) {
+		__u8 extension[2];
+
+		if (*protocol != 0 && *protocol != 43 && *protocol != 60)
+			break;
+		if (bpf_skb_load_bytes(skb, at, extension, sizeof(extension)))
+			return false;
+		*protocol = extension[0];
+		at += (extension[1] + 1) * 8;
+	}
+	*transport = at;
+	return true;
+}
+
+/* Bytes of the headers that each segment repeats; 0 if they cannot be measured. */
+static __noinline __u32 repeated_headers(struct __sk_buff *skb, __u32 ethernet, __u8 *protocol)
+{
+	__u32 transport = 0;
+	__u8 words;
+
+	if (!find_transport(skb, ethernet, &transport, protocol))
+		return 0;
+	if (*protocol == PROTOCOL_UDP)
+		return transport + 8;
+	/* RFC 9293, 3.1: the data offset counts 32-bit words. */
+	if (*protocol != PROTOCOL_TCP || bpf_skb_load_bytes(skb, transport + 12, &words, 1))
+		return 0;
+	return transport + (words >> 4) * 4;
+}
+
+/* How many bytes after the UDP header the frame inside a tunnel begins; 0 if it is none that we know. */
+static __always_inline __u32 tunnel_header(struct __sk_buff *skb, __u32 payload)
+{
+	__u8 port[2], flags;
+
+	if (bpf_skb_load_bytes(skb, payload - 6, port, sizeof(port)))
+		return 0;
+	switch (be16(port)) {
+	case 4789: /* VXLAN, RFC 7348 */
+	case 8472: /* VXLAN, Linux before the RFC, and still its default */
+		return 8;
+	case 6081: /* Geneve, RFC 8926: the length of its options counts 32-bit words */
+		if (bpf_skb_load_bytes(skb, payload, &flags, 1))
+			return 0;
+		return 8 + (flags & 0x3f) * 4;
+	}
+	return 0;
+}
+
+/* A buffer of many segments, each of which goes over the wire with headers of its own. */
+static __noinline int super_frame(struct __sk_buff *skb, struct wire *wire)
+{
+	__u32 size = skb->gso_size, segments = skb->gso_segs, length = skb->len, headers, tunnel;
+	__u32 jumbo = has_jumbo_option(skb) ? JUMBO_BYTES : 0;
+	__u8 protocol = 0;
+
+	headers = repeated_headers(skb, 0, &protocol);
+	if (headers && protocol == PROTOCOL_UDP) {
+		tunnel = tunnel_header(skb, headers);
+		if (tunnel) {
+			__u32 inner = repeated_headers(skb, headers + tunnel, &protocol);
+
+			headers = inner ? inner : headers;
+		}
+	}
+	if (headers >= jumbo)
+		headers -= jumbo;
+	length -= jumbo;
+	/* Guests may leave the number of segments out; what can be measured is believed rather than what is said. */
+	if (headers && headers < length && size != GSO_BY_FRAGS) {
+		segments = (length - headers + size - 1) / size;
+	} else if (!headers) {
+		headers = ETHERNET_HEADER;
+		if (!segments && length > headers)
+			segments = (length - headers + size - 1) / size;
+	}
+	if (!segments)
+		segments = 1;
+	wire->frames = segments;
+	wire->bytes = length + (__u64)(segments - 1) * headers;
+	return 0;
+}
+
+/* The slot of a source that has none yet, or no more. Its number on success, a negative number without room. */
+static __always_inline int enter(const struct source *source, __u32 number, bool *is_new)
+{
+	__u32 slot, state = RESERVED, *found;
+	__u64 *holds = NULL;
+	struct owner *owner;
+
+	if (!bpf_map_lookup_elem(&listed, &source->address) || bpf_map_pop_elem(&reserved, &slot)) {
+		state = ORDINARY;
+		holds = bpf_map_lookup_elem(&held, &number);
+		/* The cheap look first: in a flood this is where it ends. */
+		if (!holds || (__s64)*(volatile __u64 *)holds >= limit)
+			return -1;
+		/*
+		 * The old value is to be had from Linux 5.12 on only. Of two CPUs at the very limit neither may
+		 * get in; the next frame does.
+		 */
+		__sync_fetch_and_add(holds, 1);
+		if ((__s64)*(volatile __u64 *)holds > limit || bpf_map_pop_elem(&ordinary, &slot)) {
+			__sync_fetch_and_add(holds, -1);
+			return -1;
+		}
+	}
+	owner = bpf_map_lookup_elem(&owners, &slot);
+	if (!owner)
+		return -1;
+	/* Before it can be found. */
+	owner->address = source->address | (__u64)number << 48;
+	owner->interface = source->interface;
+	if (!bpf_map_update_elem(&slots, source, &slot, BPF_NOEXIST)) {
+		/* User space looks for this. */
+		*(volatile __u32 *)&owner->state = state;
+		*is_new = true;
+		return slot;
+	}
+	/* Another CPU was first, or there is no memory. */
+	owner->address = 0;
+	owner->interface = 0;
+	if (state == RESERVED) {
+		bpf_map_push_elem(&reserved, &slot, 0);
+	} else {
+		bpf_map_push_elem(&ordinary, &slot, 0);
+		__sync_fetch_and_add(holds, -1);
+	}
+	found = bpf_map_lookup_elem(&slots, source);
+	return found ? *found : -1;
+}
+
+static __always_inline bool is_owned(__u32 slot, const struct source *source)
+{
+	struct owner *owner = bpf_map_lookup_elem(&owners, &slot);
+
+	return owner && (owner->address & SOURCE_MASK) == source->address && owner->interface == source->interface;
+}
+
+static __always_inline void tally(__u32 slot, const struct wire *wire)
+{
+	__u32 mine = column(), at = slot * columns + mine;
+	struct tally *tally = bpf_map_lookup_elem(&tallies, &at);
+	__u64 now;
+
+	if (!tally)
+		return;
+	now = bpf_ktime_get_coarse_ns();
+	if (!tally->frames)
+		tally->first = now;
+	tally->last = now;
+	add(&tally->frames, wire->frames, mine);
+	add(&tally->bytes, wire->bytes, mine);
+}
+
+/* A frame of nobody who has a slot. What it returns is how much of the frame user space gets to read. */
+static __noinline int stranger(struct __sk_buff *skb, const struct source *source, const struct wire *wire)
+{
+	__u32 mine = column(), *number, at;
+	struct books *books;
+	bool is_new = false;
+	int slot = -1;
+
+	number = bpf_map_lookup_elem(&interfaces, &source->interface);
+	if (!number)
+		return 0;
+	at = *number * columns + mine;
+	books = bpf_map_lookup_elem(&all_books, &at);
+	if (!books)
+		return 0;
+	if (skb->len < ETHERNET_HEADER) {
+		add(&books->runts, 1, mine);
+		return 0;
+	}
+	slot = enter(source, *number, &is_new);
+	if (slot < 0) {
+		add(&books->untracked_frames, wire->frames, mine);
+		add(&books->untracked_bytes, wire->bytes, mine);
+		return 0;
+	}
+	tally(slot, wire);
+	if (!is_new)
+		return 0;
+	add(&books->arrivals, 1, mine);
+	return ETHERNET_HEADER;
+}
+
+SEC("socket")
+int count(struct __sk_buff *skb)
+{
+	struct source source = { .address = 0, .interface = skb->ifindex };
+	struct wire wire = { .frames = 1, .bytes = skb->len };
+	__u32 *slot;
+
+	if (direction == DIRECTION_IN && skb->pkt_type == PACKET_OUTGOING)
+		return 0;
+	if (direction == DIRECTION_OUT && skb->pkt_type != PACKET_OUTGOING)
+		return 0;
+	/* A runt has no source. Neither does what cannot be read, which the length rules out. */
+	if (skb->len < ETHERNET_HEADER || bpf_skb_load_bytes(skb, SOURCE_OFFSET, &source.address, 6))
+		return stranger(skb, &source, &wire);
+	if (skb->gso_size)
+		super_frame(skb, &wire);
+	slot = bpf_map_lookup_elem(&slots, &source);
+	if (!slot)
+		return stranger(skb, &source, &wire);
+	if (is_owned(*slot, &source)) {
+		tally(*slot, &wire);
+		return 0;
+	}
+	/* Forgotten while it was looked up. */
+	return stranger(skb, &source, &wire);
+}
+
+char _license[] SEC("license") = "MIT OR Apache-2.0";

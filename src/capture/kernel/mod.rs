@@ -1,0 +1,233 @@
+//! The kernel engine: an eBPF program on the packet socket counts each frame where it is received.
+//!
+//! ```text
+//!  frame ─► count.bpf.c ─► slots (hash: who has which) ─► tallies [slot][CPU] ◄─ mapped ─ Tables::read
+//!               │                   ▲
+//!               │                   └ free slots (queues) ◄──── Share: hands out, takes back
+//!               └ first frame of a source ─► socket ─► pnet's channel: a notice
+//! ```
+//! One program and one set of tables serve all interfaces; a source is an address on an interface. The limits are
+//! simply how many slots there are: those of `--sources.max-total` are for anyone, and 4,096 more for those who are
+//! listed. Kernel memory is bounded by that, however many interfaces there are:
+//!
+//! ```text
+//! slots × (16 + 32 × columns + about 100) + 1,024 × 40 × columns + listed addresses × about 100 bytes,
+//! slots = --sources.max-total + 4,096, columns = CPUs (64 at most) + 1
+//! ```
+//! It is released with the last descriptor, however the process ends.
+
+mod refusal;
+mod share;
+mod tables;
+
+use std::collections::HashSet;
+use std::error::Error;
+use std::os::fd::AsFd;
+use std::{fs, io, thread};
+
+use aya::maps::{HashMap, Map, MapData, Queue};
+use aya::programs::SocketFilter;
+use aya::{Ebpf, EbpfLoader};
+use parking_lot::Mutex;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+
+use super::Direction;
+use crate::mac::Mac;
+use tables::{Size, Tables};
+
+pub use refusal::Refusal;
+pub use share::Share;
+
+/// What the program counts, and how much of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Wants {
+    /// Which frames count.
+    pub direction: Direction,
+    /// Most ordinary sources of one interface.
+    pub per_interface: usize,
+    /// Most ordinary sources of all interfaces.
+    pub total: usize,
+    /// Most sources with reserved room.
+    pub reserved: usize,
+}
+
+/// Interfaces that can be counted on at a time.
+const INTERFACES: u32 = 1024;
+
+/// Most addresses that the kernel is told to have reserved room. Only 4,096 of them can have it at a time.
+const MOST_LISTED: u32 = 1 << 17;
+
+/// The first Linux that lets whoever holds a map's descriptor change the map.
+const ANYBODYS: (u32, u32) = (6, 0);
+
+/// CPUs that have a column of their own; those beyond share one.
+const MOST_COLUMNS: u32 = 64;
+
+static PROGRAM: &[u8] = aya::include_bytes_aligned!("../count.bpf.o");
+
+/// The loaded program and its tables.
+pub struct Engine {
+    ebpf: Ebpf,
+    tables: Tables,
+    maps: Mutex<Maps>,
+}
+
+/// What takes a system call to change. Locked for as long as that takes.
+struct Maps {
+    slots: HashMap<MapData, [u32; 3], u32>,
+    ordinary: Queue<MapData, u32>,
+    reserved: Queue<MapData, u32>,
+    listed: HashMap<MapData, u64, u32>,
+    interfaces: HashMap<MapData, u32, u32>,
+    /// The keys of `listed`.
+    reserved_for: HashSet<Mac>,
+    /// The log has been told that there are too many of these.
+    told: bool,
+    /// Numbers of books that nobody has.
+    numbers: Vec<u32>,
+    /// Reserved slots that are lent to ordinary sources: so many of the next ordinary ones to be freed go back.
+    owed: usize,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("size", &self.tables.size()).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Loads the program. This takes `CAP_BPF`; what follows does only before Linux 6.0 (kernel/bpf/syscall.c:
+    /// `__sys_bpf` asked for it with each command until then).
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be used here.
+    pub fn load(wants: Wants) -> Result<Self, Refusal> {
+        if cfg!(not(all(target_endian = "little", target_pointer_width = "64"))) {
+            return Err(Refusal::unfit("it is made for little-endian machines of 64 bits"));
+        }
+        Self::try_load(wants).map_err(|error| Refusal::of(&*error))
+    }
+
+    fn try_load(wants: Wants) -> Result<Self, Box<dyn Error>> {
+        let number =
+            |size: usize| u32::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory));
+        let size = Size {
+            ordinary: number(wants.total)?,
+            reserved: number(wants.reserved)?,
+            interfaces: INTERFACES,
+            columns: columns(),
+        };
+        let direction: u32 = match wants.direction {
+            Direction::Both => 0,
+            Direction::In => 1,
+            Direction::Out => 2,
+        };
+        let mut ebpf = EbpfLoader::new()
+            .override_global("direction", &direction, true)
+            .override_global("columns", &size.columns, true)
+            .override_global("limit", &number(wants.per_interface)?, true)
+            .map_max_entries("slots", size.slots())
+            .map_max_entries("owners", size.slots())
+            .map_max_entries("tallies", size.tallies())
+            .map_max_entries("ordinary", size.slots())
+            .map_max_entries("reserved", size.slots())
+            .map_max_entries("listed", MOST_LISTED)
+            .map_max_entries("interfaces", size.interfaces)
+            .map_max_entries("all_books", size.books())
+            .map_max_entries("held", size.interfaces)
+            .load(PROGRAM)?;
+        let program: &mut SocketFilter = ebpf.program_mut("count").ok_or("no program")?.try_into()?;
+        program.load()?;
+        let mut maps = Maps {
+            slots: take(&mut ebpf, "slots")?.try_into()?,
+            ordinary: take(&mut ebpf, "ordinary")?.try_into()?,
+            reserved: take(&mut ebpf, "reserved")?.try_into()?,
+            listed: take(&mut ebpf, "listed")?.try_into()?,
+            interfaces: take(&mut ebpf, "interfaces")?.try_into()?,
+            reserved_for: HashSet::new(),
+            told: false,
+            numbers: (0..size.interfaces).rev().collect(),
+            owed: 0,
+        };
+        for slot in 0..size.ordinary {
+            maps.ordinary.push(slot, 0)?;
+        }
+        for slot in size.ordinary..size.slots() {
+            maps.reserved.push(slot, 0)?;
+        }
+        let [owners, tallies, books, held] =
+            ["owners", "tallies", "all_books", "held"].map(|name| array(&mut ebpf, name));
+        let (owners, tallies, books, held) = (owners?, tallies?, books?, held?);
+        let arrays = [owners.fd().as_fd(), tallies.fd().as_fd(), books.fd().as_fd(), held.fd().as_fd()];
+        let tables = Tables::map(size, arrays)?;
+        Ok(Self { ebpf, tables, maps: Mutex::new(maps) })
+    }
+
+    /// Puts the program on a socket, in the place of any other filter.
+    ///
+    /// # Errors
+    ///
+    /// That of setsockopt(2): `ENOMEM`.
+    pub fn attach(&self, socket: impl AsFd) -> io::Result<()> {
+        let program = self.ebpf.program("count").ok_or(io::ErrorKind::NotFound)?;
+        let program: &SocketFilter = program.try_into().map_err(io::Error::other)?;
+        program.attach(socket).map_err(io::Error::other)
+    }
+
+    /// Whether `CAP_BPF` is needed for good, not only to load the program.
+    pub fn needs_capability(&self) -> bool {
+        refusal::linux().is_none_or(|version| version < ANYBODYS)
+    }
+
+    /// Waits until no CPU is in the middle of a run of the program that began before: closing a packet socket waits
+    /// out a grace period of RCU, which runs of socket filters are inside of (net/packet/af_packet.c:
+    /// `packet_release`, `run_filter`). It takes some milliseconds and no CPU.
+    pub fn grace(&self) {
+        match socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None) {
+            Ok(socket) => drop(socket),
+            // No descriptor to be had. The longest run takes microseconds; a second is no proof, but ample.
+            Err(error) => {
+                tracing::debug!(%error, "no socket to wait out a grace period with");
+                thread::sleep(std::time::Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, String> {
+    ebpf.take_map(name).ok_or_else(|| format!("no map {name}"))
+}
+
+fn array(ebpf: &mut Ebpf, name: &str) -> Result<MapData, String> {
+    match take(ebpf, name)? {
+        Map::Array(data) => Ok(data),
+        _ => Err(format!("{name} is no array")),
+    }
+}
+
+/// One column for each CPU up to the last that is online now, and one for all others.
+fn columns() -> u32 {
+    let online = fs::read_to_string("/sys/devices/system/cpu/online").ok();
+    let last = online.as_deref().and_then(last_cpu);
+    let guess = || thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1));
+    last.map_or_else(guess, |last| last.saturating_add(1)).min(MOST_COLUMNS) + 1
+}
+
+/// The last number of a list such as `0-3,8` (Documentation/admin-guide/cputopology.rst).
+fn last_cpu(list: &str) -> Option<u32> {
+    list.trim().rsplit([',', '-']).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_cpu_of_a_list() {
+        for (list, last) in [("0", 0), ("0-1\n", 1), ("0-3,8", 8), ("0,2-5\n", 5)] {
+            assert_eq!(last_cpu(list), Some(last), "{list}");
+        }
+        assert_eq!(last_cpu(""), None);
+    }
+}

@@ -1,0 +1,251 @@
+//! One interface's share of the engine: the face of the tables that the books see.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use aya::maps::{MapData, MapError, Queue};
+
+use super::tables::{Owner, address, key};
+use super::{Engine, MOST_LISTED, Maps};
+use crate::mac::Mac;
+use crate::tally::{Newcomer, Outside, Place, Reading, Slot, Tallies};
+
+/// See the module's docs. Dropped, its number is another's; by then all its slots must have been freed.
+#[derive(Debug)]
+pub struct Share {
+    engine: Arc<Engine>,
+    /// The number of its books.
+    number: u32,
+    /// The index of the interface.
+    interface: Option<u32>,
+    /// Arrivals that had been counted when the table was last looked through,
+    arrivals: u64,
+    /// and how many newcomers found there have not been accepted.
+    waiting: usize,
+}
+
+impl Engine {
+    /// Tables for one more interface.
+    ///
+    /// # Errors
+    ///
+    /// There are as many already as there can be.
+    pub fn share(self: &Arc<Self>) -> io::Result<Share> {
+        let number = self.maps.lock().numbers.pop();
+        let number =
+            number.ok_or_else(|| io::Error::other("the kernel engine counts on no more interfaces"))?;
+        self.tables.clear_books(number);
+        Ok(Share { engine: Arc::clone(self), number, interface: None, arrivals: 0, waiting: 0 })
+    }
+}
+
+impl Share {
+    /// Gives a source a free slot that is in the hash from now on.
+    fn insert(&self, maps: &mut Maps, mac: Mac, place: Place) -> Option<Slot> {
+        let interface = self.interface?;
+        let slot = maps.queue(place).pop(0).ok()?;
+        let owner = Owner { mac, number: self.number, interface, place, is_accepted: true };
+        self.engine.tables.set_owner(slot, owner);
+        match maps.slots.insert(key(mac, interface), slot, BPF_NOEXIST) {
+            Ok(()) => {
+                self.hold(place, 1);
+                Some(slot)
+            }
+            // It has just taken one by itself, and will be found.
+            Err(error) => {
+                told(&error, "insert into", libc::EEXIST);
+                self.engine.tables.clear(slot);
+                maps.push(slot, place);
+                None
+            }
+        }
+    }
+
+    /// Notes that the interface's sources hold so many more ordinary slots, or fewer.
+    fn hold(&self, place: Place, change: i64) {
+        if place == Place::Ordinary
+            && let Some(held) = self.engine.tables.held(self.number)
+        {
+            held.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Flags of bpf(2), `BPF_MAP_UPDATE_ELEM`: only if there is none yet.
+const BPF_NOEXIST: u64 = 1;
+
+impl Tallies for Share {
+    fn target(&mut self, index: u32) {
+        let before = self.interface.replace(index);
+        let mut maps = self.engine.maps.lock();
+        if let Some(before) = before.filter(|before| *before != index) {
+            let tables = &self.engine.tables;
+            // The interface was made anew: its sources go on with what they have.
+            for slot in 0..tables.size().slots() {
+                let Some(owner) = tables.owner(slot).filter(|owner| owner.number == self.number) else {
+                    continue;
+                };
+                if let Err(error) = maps.slots.remove(&key(owner.mac, before)) {
+                    told(&error, "remove from", libc::ENOENT);
+                }
+                tables.set_owner(slot, Owner { interface: index, ..owner });
+                if let Err(error) = maps.slots.insert(key(owner.mac, index), slot, BPF_NOEXIST) {
+                    told(&error, "insert into", libc::EEXIST);
+                }
+            }
+            maps.leave(before, self.number);
+        }
+        if let Err(error) = maps.interfaces.insert(index, self.number, 0) {
+            told(&error, "insert into", 0);
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(interface) = self.interface {
+            self.engine.maps.lock().leave(interface, self.number);
+        }
+    }
+
+    fn newcomers(&mut self) -> Vec<Newcomer> {
+        let (_, arrivals) = self.engine.tables.books(self.number);
+        if arrivals == self.arrivals && self.waiting == 0 {
+            return Vec::new();
+        }
+        // Read before the tables are: who comes meanwhile is found now or next time.
+        self.arrivals = arrivals;
+        let found = self.engine.tables.newcomers(self.number);
+        self.waiting = found.len();
+        found.into_iter().map(|(slot, owner)| Newcomer { mac: owner.mac, slot, place: owner.place }).collect()
+    }
+
+    fn accept(&mut self, slot: Slot) {
+        self.engine.tables.accept(slot);
+        self.waiting = self.waiting.saturating_sub(1);
+    }
+
+    fn read(&self, slot: Slot) -> Reading {
+        self.engine.tables.read(slot)
+    }
+
+    fn outside(&self) -> Outside {
+        self.engine.tables.books(self.number).0
+    }
+
+    fn admit(&mut self, mac: Mac, place: Place) -> Option<Slot> {
+        self.insert(&mut self.engine.maps.lock(), mac, place)
+    }
+
+    fn shift(&mut self, to: Place) -> bool {
+        let mut maps = self.engine.maps.lock();
+        match to {
+            Place::Reserved => {
+                let Ok(slot) = maps.reserved.pop(0) else { return false };
+                maps.push(slot, Place::Ordinary);
+                self.hold(Place::Ordinary, -1);
+            }
+            Place::Ordinary => {
+                match maps.ordinary.pop(0) {
+                    Ok(slot) => maps.push(slot, Place::Reserved),
+                    Err(_) => maps.owed += 1,
+                }
+                self.hold(Place::Ordinary, 1);
+            }
+        }
+        true
+    }
+
+    fn dismiss(&mut self, mac: Mac) -> bool {
+        let Some(interface) = self.interface else { return true };
+        match self.engine.maps.lock().slots.remove(&key(mac, interface)) {
+            Ok(()) => true,
+            Err(error) => told(&error, "remove from", libc::ENOENT),
+        }
+    }
+
+    fn grace(&self) {
+        self.engine.grace();
+    }
+
+    fn free(&mut self, slot: Slot, place: Place) {
+        self.engine.tables.clear(slot);
+        self.hold(place, -1);
+        self.engine.maps.lock().push(slot, place);
+    }
+
+    fn reserve(&mut self, macs: &[Mac]) {
+        self.engine.maps.lock().reserve(macs);
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.close();
+        self.engine.maps.lock().numbers.push(self.number);
+    }
+}
+
+impl Maps {
+    fn queue(&mut self, place: Place) -> &mut Queue<MapData, u32> {
+        match place {
+            Place::Ordinary => &mut self.ordinary,
+            Place::Reserved => &mut self.reserved,
+        }
+    }
+
+    /// Makes a slot anybody's.
+    fn push(&mut self, slot: Slot, place: Place) {
+        let place = if place == Place::Ordinary && self.owed > 0 {
+            self.owed -= 1;
+            Place::Reserved
+        } else {
+            place
+        };
+        // Each queue has room for all slots.
+        if let Err(error) = self.queue(place).push(slot, 0) {
+            told(&error, "push onto", 0);
+        }
+    }
+
+    /// Counts no more newcomers of an interface, unless another's books have taken it over.
+    fn leave(&mut self, interface: u32, number: u32) {
+        if self.interfaces.get(&interface, 0).is_ok_and(|now| now == number)
+            && let Err(error) = self.interfaces.remove(&interface)
+        {
+            told(&error, "remove from", libc::ENOENT);
+        }
+    }
+
+    fn reserve(&mut self, macs: &[Mac]) {
+        let most = MOST_LISTED as usize;
+        if macs.len() > most && !std::mem::replace(&mut self.told, true) {
+            tracing::warn!(most, "too many listed sources; further ones compete for ordinary room");
+        }
+        let wanted = macs.iter().take(most).copied().collect();
+        for mac in self.reserved_for.difference(&wanted) {
+            if let Err(error) = self.listed.remove(&address(*mac)) {
+                told(&error, "remove from", libc::ENOENT);
+            }
+        }
+        for mac in wanted.difference(&self.reserved_for) {
+            if let Err(error) = self.listed.insert(address(*mac), 1, 0) {
+                told(&error, "insert into", 0);
+            }
+        }
+        self.reserved_for = wanted;
+    }
+}
+
+/// Logs a refusal unless it was to be expected; whether it was.
+fn told(error: &MapError, what: &'static str, expected: i32) -> bool {
+    let code = match error {
+        MapError::SyscallError(error) => error.io_error.raw_os_error(),
+        MapError::KeyNotFound | MapError::ElementNotFound => Some(libc::ENOENT),
+        _ => None,
+    };
+    let is_expected = code == Some(expected);
+    if !is_expected {
+        tracing::error!(%error, ?code, "the kernel engine cannot {what} its tables");
+    }
+    is_expected
+}
