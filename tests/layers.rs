@@ -21,12 +21,13 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("vendor", &["mac", "textfile"]),
     ("inventory", &["mac", "textfile"]),
     ("leases", &["mac", "textfile"]),
-    ("sources", &["mac", "clock", "frame", "exposition"]),
+    ("tally", &["mac"]),
+    ("sources", &["mac", "clock", "frame", "exposition", "tally"]),
     ("interface", &["mac"]),
     ("known", &["mac", "inventory", "sources"]),
     ("sender", &[]),
     ("state", &["mac"]),
-    ("capture", &["mac", "clock", "frame", "interface", "sys"]),
+    ("capture", &["mac", "clock", "frame", "interface", "tally", "sys"]),
     ("web", &[]),
     (
         "exporter",
@@ -86,6 +87,7 @@ const COMMANDS: (&str, &[&str]) = (
 
 /// Crates that only these modules may name: each has its place, from where it could be replaced.
 const CRATES: &[(&str, &[&str])] = &[
+    ("aya", &["capture"]),
     ("pnet_datalink", &["capture", "interface", "sender"]),
     ("rtnetlink", &["interface"]),
     ("prometheus", &["sources"]),

@@ -10,7 +10,8 @@ use crate::common::exporter::BINARY;
 use crate::common::{Exporter, Namespace, root, veth, wait_until};
 
 /// Options with a value, and one that their variable cannot have.
-const SCALARS: [(&str, &str); 11] = [
+const SCALARS: [(&str, &str); 12] = [
+    ("capture.engine", "steam"),
     ("capture.direction", "sideways"),
     ("no-promiscuous", "perhaps"),
     ("web.enable-lifecycle", "perhaps"),

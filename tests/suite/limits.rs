@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use crate::common::frames::{frame, send, source, text};
-use crate::common::{Exporter, Namespace, root, veth, wait_for};
+use crate::common::{Engine, Exporter, Namespace, root, veth, wait_for};
 
 #[test]
 fn a_flood_of_forged_sources_is_bounded_and_counted() {
@@ -58,6 +58,17 @@ fn what_is_dropped_is_told() {
     let (ours, theirs) = (Namespace::new(), Namespace::new());
     veth(&ours, "mw0", &theirs, "peer0");
     let exporter = Exporter::start(&ours, "-i mw0");
+    if Engine::under_test() == Engine::Kernel {
+        // There is no queue to run over: a process that stands still misses nothing.
+        exporter.wait_up("mw0");
+        exporter.signal(Signal::STOP);
+        send(&theirs, "peer0", &vec![frame(source(1), 1514); 100_000]);
+        exporter.signal(Signal::CONT);
+        let page = exporter.wait_frames("mw0", 100_000.0);
+        assert_eq!(page.source("mw0", &text(source(1))), (100_000.0, 151_400_000.0));
+        assert_eq!(page.interface("dropped_frames_total", "mw0"), 0.0);
+        return;
+    }
     let queue: usize = wait_for("the log to tell the size of the queue", || {
         exporter.log().split("queue_bytes=").nth(1)?.split_whitespace().next()?.parse().ok()
     });

@@ -4,6 +4,7 @@
 
 pub(crate) mod alertmanager;
 pub(crate) mod crowd;
+pub(crate) mod engine;
 pub(crate) mod exporter;
 pub(crate) mod frames;
 pub(crate) mod http;
@@ -15,6 +16,7 @@ use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use engine::Engine;
 pub(crate) use exporter::Exporter;
 pub(crate) use namespace::{Namespace, bridge, veth};
 pub(crate) use program::Program;

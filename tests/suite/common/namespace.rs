@@ -10,7 +10,7 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::{text, wait_until};
+use super::{Engine, engine, text, wait_until};
 
 /// A network namespace with its loopback up; gone when dropped, with all that is in it.
 #[derive(Debug)]
@@ -52,10 +52,11 @@ impl Namespace {
         run(Command::new("ip").args(["-n", &self.name, "-batch"]).arg(file.path()));
     }
 
-    /// A command that will run in this namespace. The process keeps the identity of the one spawned.
+    /// A command that will run in this namespace, with the engine under test. The process keeps the identity of the one spawned.
     pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name]).arg(program.as_ref());
+        command.env(engine::VARIABLE, Engine::under_test().name());
         command
     }
 
