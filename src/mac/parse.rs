@@ -6,13 +6,20 @@ use super::Mac;
 const LONGEST_ECHO: usize = 40;
 
 /// An address in any usual notation: `02:42:ac:11:00:02`, `2:42:AC:11:0:2`, `02-42-ac-11-00-02`,
-/// `0242.ac11.0002`.
+/// `0242.ac11.0002`, `0242ac110002`.
 ///
 /// # Errors
 ///
 /// What is wrong with it.
 pub fn parse(text: &str) -> Result<Mac, String> {
-    let octets = if text.contains('.') { dotted(text)? } else { octets(text)? };
+    let bare = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let octets = if bare {
+        number(text)?
+    } else if text.contains('.') {
+        dotted(text)?
+    } else {
+        octets(text)?
+    };
     let count = octets.len();
     <[u8; 6]>::try_from(octets).map(Mac::new).map_err(|_| {
         let plural = if count == 1 { "" } else { "s" };
@@ -45,7 +52,12 @@ fn dotted(text: &str) -> Result<Vec<u8>, String> {
     if !fine {
         return Err(format!("{} is not a MAC address; with dots it is like 0242.ac11.0002", shortened(text)));
     }
-    let number = u64::from_str_radix(&groups.concat(), 16).map_err(|error| error.to_string())?;
+    number(&groups.concat())
+}
+
+/// Twelve digits.
+fn number(digits: &str) -> Result<Vec<u8>, String> {
+    let number = u64::from_str_radix(digits, 16).map_err(|error| error.to_string())?;
     Ok(Mac::from_number(number).octets().to_vec())
 }
 
@@ -66,9 +78,15 @@ mod tests {
     #[test]
     fn every_usual_notation_is_the_same_address() {
         let expected = Mac::new([2, 0x42, 0xac, 0x11, 0, 2]);
-        for text in
-            ["02:42:ac:11:00:02", "2:42:AC:11:0:2", "02-42-ac-11-00-02", "0242.ac11.0002", "0242.AC11.0002"]
-        {
+        for text in [
+            "02:42:ac:11:00:02",
+            "2:42:AC:11:0:2",
+            "02-42-ac-11-00-02",
+            "0242.ac11.0002",
+            "0242.AC11.0002",
+            "0242ac110002",
+            "0242AC110002",
+        ] {
             assert_eq!(parse(text), Ok(expected), "{text}");
         }
     }
@@ -83,6 +101,9 @@ mod tests {
             ("02:00:00:00:00:01:02", "has 7 bytes"),
             ("02:00:00:00:00:1ff", "is not a MAC address"),
             ("02:00:00:00:00:+1", "is not a MAC address"),
+            ("0242ac11000", "is not a MAC address"),
+            ("0242ac1100022", "is not a MAC address"),
+            ("+242ac110002", "is not a MAC address"),
             ("0242.ac11", "with dots it is like 0242.ac11.0002"),
             ("\x1b[2J", "\"\\u{1b}[2J\" is not"),
         ] {
