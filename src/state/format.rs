@@ -23,7 +23,7 @@ use crate::mac::Mac;
 /// The version that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
 /// The word that each file begins with.
-const MAGIC: &str = "macwatch-state ";
+pub const MAGIC: &str = "macwatch-state ";
 /// Largest file that is read or written. One of 65,536 sources has some 4 MiB.
 pub const MOST_BYTES: usize = 64 << 20;
 /// Longest name of an interface. The kernel's have at most fifteen bytes.
@@ -95,17 +95,15 @@ pub fn read(bytes: &[u8]) -> Result<Content, Fault> {
         return damaged("it is not text");
     };
     let mut lines = body.split_terminator('\n').enumerate().skip(1);
-    let Some(created_unix_ms) =
-        lines.next().and_then(|(_, line)| line.strip_prefix("created ")).and_then(read_time)
-    else {
+    let Some(created_unix_ms) = lines.next().and_then(|(_, line)| read_created(line)) else {
         return damaged("line 2 does not say when it was created");
     };
     let mut names = HashSet::<Arc<str>>::new();
     let mut entries = Vec::new();
     for (number, line) in lines {
         match read_entry(line, &mut names) {
-            Some(entry) => entries.push(entry),
-            None => return damaged(format_args!("line {} is not a source", number + 1)),
+            Ok(entry) => entries.push(entry),
+            Err(why) => return damaged(format_args!("line {} is not a source: {why}", number + 1)),
         }
     }
     if entries.len() != count {
@@ -115,34 +113,46 @@ pub fn read(bytes: &[u8]) -> Result<Content, Fault> {
 }
 
 /// The number on the first line.
-fn version(bytes: &[u8]) -> Option<u32> {
+pub(super) fn version(bytes: &[u8]) -> Option<u32> {
     let rest = bytes.strip_prefix(MAGIC.as_bytes())?;
     let end = rest.iter().take(11).position(|byte| *byte == b'\n')?;
     let number = decimal(str::from_utf8(&rest[..end]).ok()?)?;
     u32::try_from(number).ok().filter(|version| *version > 0)
 }
 
-fn read_end(line: &str) -> Option<(usize, u32)> {
+/// The second line.
+pub(super) fn read_created(line: &str) -> Option<u64> {
+    line.strip_prefix("created ").and_then(read_time)
+}
+
+/// The last line, with its line break.
+pub(super) fn read_end(line: &str) -> Option<(usize, u32)> {
     let (count, sum) = line.strip_prefix("end ")?.strip_suffix('\n')?.split_once(' ')?;
     let hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
     let sum = (sum.len() == 8 && sum.chars().all(hex)).then(|| u32::from_str_radix(sum, 16).ok())??;
     Some((usize::try_from(decimal(count)?).ok()?, sum))
 }
 
-fn read_entry(line: &str, names: &mut HashSet<Arc<str>>) -> Option<Entry> {
+/// A source, or why the line is none.
+pub(super) fn read_entry(line: &str, names: &mut HashSet<Arc<str>>) -> Result<Entry, &'static str> {
     let mut parts = line.splitn(4, ' ');
-    let mac = read_mac(parts.next()?)?;
-    let first_unix_ms = read_time(parts.next()?)?;
-    let last_unix_ms = read_time(parts.next()?)?;
-    let name = parts.next().filter(|name| !name.is_empty() && name.len() <= LONGEST_NAME)?;
+    let mac =
+        parts.next().and_then(read_mac).ok_or("it does not begin with an address as macwatch writes it")?;
+    let mut time = || parts.next().and_then(read_time);
+    let first_unix_ms = time().ok_or("when it was first seen is no time")?;
+    let last_unix_ms = time().ok_or("when it was last seen is no time")?;
+    let fits = |name: &&str| !name.is_empty() && name.len() <= LONGEST_NAME;
+    let name = parts.next().filter(fits).ok_or("it does not end in the name of an interface")?;
+    if first_unix_ms > last_unix_ms {
+        return Err("it was first seen after it was last seen");
+    }
     // One copy of each name, however many sources are on that interface.
     let interface = names.get(name).cloned().unwrap_or_else(|| {
         let name: Arc<str> = name.into();
         names.insert(Arc::clone(&name));
         name
     });
-    let seen = Seen { first_unix_ms, last_unix_ms };
-    (first_unix_ms <= last_unix_ms).then_some(Entry { interface, mac, seen })
+    Ok(Entry { interface, mac, seen: Seen { first_unix_ms, last_unix_ms } })
 }
 
 /// Exactly as it is written: lower case, with colons.
@@ -167,7 +177,7 @@ fn decimal(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-fn checksum(bytes: &[u8]) -> u32 {
+pub(super) fn checksum(bytes: &[u8]) -> u32 {
     let mut crc = Crc::new();
     crc.update(bytes);
     crc.sum()

@@ -1,9 +1,11 @@
 //! What survives a restart: when each source was first and last seen.
 //!
 //! [`store`] holds it and keeps it bounded, [`format`] writes it down and reads it back, [`file`] puts that on
-//! the disk so that a crash leaves the old or the new one, and [`pace`] says when that is worth a write. No
-//! threads and no timers: whoever uses it brings the time.
+//! the disk so that a crash leaves the old or the new one, and [`pace`] says when that is worth a write.
+//! [`examine`] tells a person what is wrong with a file. No threads and no timers: whoever uses it brings the
+//! time.
 
+pub mod examine;
 pub mod file;
 pub mod format;
 pub mod pace;
