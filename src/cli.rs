@@ -73,10 +73,11 @@ pub enum Command {
     /// before you vouch for it. Ctrl-C ends early, and what was learnt by then is written. --from-state and --import
     /// read files instead, and need no privileges; with --for it listens too.
     Learn(LearnArgs),
-    /// Say all that is wrong with an inventory, or what it says of one MAC.
+    /// Say all that is wrong with an inventory or a state file, or what they say of one MAC.
     ///
-    /// Exit code 0: the exporter would take it. 1: it would not; each fault is a line on stdout, with file and
-    /// line.
+    /// Exit code 0: the exporter would take them. 1: it would not; each fault is a line on stdout, with file and
+    /// line. Files are read and nothing else: also while an exporter runs, and without privileges. The file - is
+    /// stdin.
     Check(CheckArgs),
 }
 
@@ -414,12 +415,20 @@ pub struct SendArgs {
     pub yes: bool,
 }
 
-/// Options of `check`.
+/// Options of `check`. The files have the variables that the exporter has.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// What to check: several files are checked together, as the exporter would merge them.
-    #[command(flatten)]
-    pub inventory: InventoryArgs,
+    /// Inventory to check; repeatable: several are checked together, as the exporter would merge them
+    #[arg(
+        long = "inventory.file",
+        value_name = "FILE",
+        env = "MACWATCH_INVENTORY_FILE",
+        value_delimiter = ','
+    )]
+    pub inventories: Vec<OsString>,
+    /// State file to check
+    #[arg(long = "state.file", value_name = "FILE", env = "MACWATCH_STATE_FILE")]
+    pub state_file: Option<PathBuf>,
     /// Tell how macwatch sees this MAC, instead of what the files hold
     #[arg(long, value_name = "MAC")]
     pub explain: Option<String>,

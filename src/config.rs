@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use crate::capture::{Direction, Settings};
 use crate::cli::{
-    self, CaptureArgs, CheckArgs, InterfaceArgs, InventoryArgs, LogArgs, SendArgs, ServeArgs, SourcesArgs,
-    StateArgs, WatchArgs, WebArgs,
+    self, CaptureArgs, CheckArgs, InterfaceArgs, LogArgs, SendArgs, ServeArgs, SourcesArgs, StateArgs,
+    WatchArgs, WebArgs,
 };
 use crate::exporter;
 use crate::interface::select::{NamePattern, Selection};
@@ -82,7 +82,7 @@ impl TryFrom<&ServeArgs> for Serve {
                 lifecycle: args.web.enable_lifecycle,
                 zero_first: !args.web.no_zero_first,
             },
-            inventory: inventory(&args.inventory),
+            inventory: paths(&args.inventory.files),
             state: state(&args.state, std::env::var_os("STATE_DIRECTORY")),
             engine: match args.engine.engine {
                 cli::Engine::Auto => Engine::Auto,
@@ -196,8 +196,10 @@ fn interval(text: &str) -> Result<Duration, Invalid> {
 /// All that `check` needs.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// Inventories, at least one.
+    /// Inventories.
     pub inventories: Vec<PathBuf>,
+    /// The state file. There is this or an inventory.
+    pub state: Option<PathBuf>,
     /// The address to explain.
     pub explain: Option<Mac>,
 }
@@ -206,14 +208,19 @@ impl TryFrom<&CheckArgs> for Check {
     type Error = Invalid;
 
     fn try_from(args: &CheckArgs) -> Result<Self, Invalid> {
-        // As with patterns, an empty item is none.
-        let inventories = inventory(&args.inventory);
-        if inventories.is_empty() {
-            let why = "name what to check: one or more inventories".to_owned();
-            return Err(Invalid { value: None, option: "--inventory.file <FILE>", why });
+        let inventories = paths(&args.inventories);
+        let state = args.state_file.clone().filter(|file| !file.as_os_str().is_empty());
+        let option = "--inventory.file <FILE>";
+        let files = inventories.iter().chain(&state);
+        if files.clone().next().is_none() {
+            let why = "name what to check: one or more inventories, or --state.file".to_owned();
+            return Err(Invalid { value: None, option, why });
+        }
+        if files.filter(|file| file.as_os_str() == "-").count() > 1 {
+            return Err(invalid(option, "-")("stdin can be read once".to_owned()));
         }
         let explain = args.explain.as_deref().map(|text| address("--explain <MAC>", text)).transpose()?;
-        Ok(Self { inventories, explain })
+        Ok(Self { inventories, state, explain })
     }
 }
 
@@ -260,8 +267,8 @@ fn patterns(option: &'static str, texts: &[String]) -> Result<Vec<NamePattern>, 
 }
 
 /// An empty item is none, as with patterns.
-fn inventory(args: &InventoryArgs) -> Vec<PathBuf> {
-    args.files.iter().filter(|file| !file.is_empty()).map(PathBuf::from).collect()
+fn paths(files: &[OsString]) -> Vec<PathBuf> {
+    files.iter().filter(|file| !file.is_empty()).map(PathBuf::from).collect()
 }
 
 /// systemd names the folders that it made for the unit (systemd.exec(5)), separated by colons.

@@ -4,9 +4,9 @@
 mod replace;
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, FileType, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -101,19 +101,15 @@ pub fn read(path: &Path) -> Result<Vec<u8>, String> {
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
-        .map_err(|error| explain(&error))?;
-    let facts = file.metadata().map_err(|error| explain(&error))?;
+        .map_err(|error| explain(path, &error))?;
+    let facts = file.metadata().map_err(|error| explain(path, &error))?;
     if !facts.is_file() {
-        return Err("it is not a regular file".to_owned());
+        return Err(format!("it is not a regular file but {}", kind(facts.file_type())));
     }
-    let too_large = || format!("it is larger than {} MiB; is it the right file?", MOST_BYTES >> 20);
     if facts.len() > MOST_BYTES {
         return Err(too_large());
     }
-    let mut bytes = Vec::new();
-    // One more, to notice a file that grows.
-    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|error| explain(&error))?;
-    if bytes.len() as u64 > MOST_BYTES { Err(too_large()) } else { Ok(bytes) }
+    read_to_end(file).map_err(|error| error.map_or_else(too_large, |error| explain(path, &error)))
 }
 
 /// The file's bytes, if there is a file.
@@ -128,10 +124,50 @@ pub fn read_if_any(path: &Path) -> Result<Option<Vec<u8>>, String> {
     }
 }
 
-fn explain(error: &io::Error) -> String {
+/// What a pipe holds, to its end: whoever asks for this waits for whoever writes into it.
+///
+/// # Errors
+///
+/// What is wrong, and what to do.
+pub fn read_pipe(pipe: impl Read) -> Result<Vec<u8>, String> {
+    read_to_end(pipe)
+        .map_err(|error| error.map_or_else(too_large, |error| format!("it cannot be read: {error}")))
+}
+
+/// None if it is too large.
+fn read_to_end(source: impl Read) -> Result<Vec<u8>, Option<io::Error>> {
+    let mut bytes = Vec::new();
+    // One more, to notice what is larger than its size told, or grows.
+    source.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(Some)?;
+    if bytes.len() as u64 > MOST_BYTES { Err(None) } else { Ok(bytes) }
+}
+
+fn too_large() -> String {
+    format!("it is larger than {} MiB; is it the right file?", MOST_BYTES >> 20)
+}
+
+fn kind(kind: FileType) -> &'static str {
+    if kind.is_dir() {
+        "a folder"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else {
+        "a device"
+    }
+}
+
+fn explain(path: &Path, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        io::ErrorKind::PermissionDenied => "it may not be read; check its owner and mode".to_owned(),
+        io::ErrorKind::PermissionDenied => match fs::metadata(path) {
+            Ok(facts) => format!(
+                "it may not be read; check its owner and mode: it is user {}'s, mode {:04o}, and this is user {}",
+                facts.uid(),
+                facts.mode() & 0o7777,
+                rustix::process::geteuid().as_raw()
+            ),
+            Err(_) => "it may not be read; check the owners and modes of the folders it is in".to_owned(),
+        },
         _ => format!("it cannot be read: {error}"),
     }
 }

@@ -12,3 +12,8 @@ pub(super) fn timestamp(unix_ms: u64) -> Timestamp {
 pub(super) fn clock_time(unix_ms: u64, zone: &TimeZone) -> String {
     timestamp(unix_ms).to_zoned(zone.clone()).strftime("%H:%M:%S%.3f").to_string()
 }
+
+/// Local date and time, to the second, and how far that is from UTC.
+pub(super) fn date_time(unix_ms: u64, zone: &TimeZone) -> String {
+    timestamp(unix_ms).to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+}

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! 02:42:ac:11:00:02   printer on the second floor   # bought 2024
-//! 0242.ac11.0003      switch                        # Cisco's dots, dashes and either case are fine
+//! 0242.ac11.0003      switch                        # Cisco's dots, dashes, bare digits and either case are fine
 //! b8:27:eb:*          raspberry                     # a prefix by whole bytes
 //! 52:54:00:00:00:00/24 guest                        # a prefix by bits
 //! ```
@@ -53,21 +53,24 @@ impl Inventory {
     ///
     /// All that is wrong, with file and line; the list is cut after some.
     pub fn load(files: &[PathBuf]) -> Result<Self, Vec<Fault>> {
-        Self::load_telling(files, MOST_FAULTS)
+        Self::of(files.iter().map(|path| (path.as_path().into(), textfile::read(path))), MOST_FAULTS)
     }
 
-    /// The same, with a list that is cut after this many lines.
+    /// The same of texts that have been read, or why they could not be, with a list that is cut after this many
+    /// lines of each.
     ///
     /// # Errors
     ///
     /// All that is wrong, with file and line.
-    pub fn load_telling(files: &[PathBuf], most: usize) -> Result<Self, Vec<Fault>> {
+    pub fn of<T: AsRef<[u8]>>(
+        texts: impl IntoIterator<Item = (Arc<Path>, Result<T, String>)>,
+        most: usize,
+    ) -> Result<Self, Vec<Fault>> {
         let mut inventory = Self::default();
         let mut faults = Vec::new();
-        for path in files {
-            let file: Arc<Path> = path.as_path().into();
-            match textfile::read(path) {
-                Ok(text) => faults.extend(inventory.add(&file, &text, most)),
+        for (file, text) in texts {
+            match text {
+                Ok(text) => faults.extend(inventory.add(&file, text.as_ref(), most)),
                 Err(what) => faults.push(Fault { place: Place { file, line: 0 }, what }),
             }
         }
@@ -141,6 +144,11 @@ impl Inventory {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.tables.is_empty()
+    }
+
+    /// All of them, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.tables.iter().flat_map(|(_, table)| table.values())
     }
 
     /// The whole addresses, in no order.

@@ -1,6 +1,9 @@
-//! `macwatch check`: inventories, before an exporter has to take them.
+//! `macwatch check`: inventories, before an exporter has to take them; state files in a module of their own.
 
-use std::process::Command;
+mod state;
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 use crate::common::exporter::BINARY;
 
@@ -22,16 +25,39 @@ impl Folder {
     }
 
     fn check_with(&self, variables: &[(&str, &str)], arguments: &str) -> (i32, String, String) {
-        let mut command = Command::new(BINARY);
-        command.arg("check").args(arguments.split_whitespace()).current_dir(self.0.path());
-        let output = command.env_clear().envs(variables.iter().copied()).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+        let mut command = self.command(BINARY);
+        run(command.arg("check").args(arguments.split_whitespace()).envs(variables.iter().copied()))
+    }
+
+    /// The same with this on stdin, from a pipe.
+    fn check_piped(&self, input: &[u8], arguments: &str) -> (i32, String, String) {
+        let mut command = self.command(BINARY);
+        command.arg("check").args(arguments.split_whitespace());
+        let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = pipes.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        told(child.wait_with_output().unwrap())
+    }
+
+    /// A program in the folder, in UTC.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.0.path()).env_clear().env("TZ", "UTC").stdin(Stdio::null());
+        command
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
         self.0.path().join(name)
     }
+}
+
+fn run(command: &mut Command) -> (i32, String, String) {
+    told(command.output().unwrap())
+}
+
+fn told(output: std::process::Output) -> (i32, String, String) {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
 const GOOD: &[u8] =
@@ -123,9 +149,9 @@ fn what_cannot_be_read_is_told_and_hangs_nothing() {
     std::fs::write(folder.path("endless"), b"02:".repeat(1 << 20)).unwrap();
     for (file, fault) in [
         ("absent", "absent: there is no such file"),
-        ("folder", "folder: it is not a regular file"),
-        ("fifo", "fifo: it is not a regular file"),
-        ("/dev/zero", "/dev/zero: it is not a regular file"),
+        ("folder", "folder: it is not a regular file but a folder"),
+        ("fifo", "fifo: it is not a regular file but a FIFO"),
+        ("/dev/zero", "/dev/zero: it is not a regular file but a device"),
         ("large", "large: it is larger than 64 MiB"),
         ("endless", "endless:1: \"02:02:"),
     ] {
@@ -165,4 +191,38 @@ fn one_address_is_explained() {
             folder.check(&format!("--inventory.file ethers,more --explain {address}"));
         assert_eq!((code, &*stdout, &*stderr), (0, expected, ""));
     }
+}
+
+#[test]
+fn an_inventory_may_come_through_a_pipe() {
+    let folder = Folder::new(&[("ethers", GOOD)]);
+    let fine = |text: &str| (0, text.to_owned(), String::new());
+    let piped = b"0242ac110002 web\n";
+    for file in ["-", "/dev/stdin", "/dev/fd/0"] {
+        let output = folder.check_piped(piped, &format!("--inventory.file {file}"));
+        assert_eq!(output, fine(&format!("{file}: 1 entry: 1 address, 0 prefixes\n")));
+    }
+    let output = folder.check_piped(piped, "--inventory.file ethers,-");
+    assert_faults(&output, &["-:1: 02:42:ac:11:00:02 is called \"web\" here and \"K"]);
+    assert_eq!(folder.check_piped(piped, "--inventory.file -,-").0, 2);
+    let large = vec![b'#'; (64 << 20) + 1];
+    assert_faults(&folder.check_piped(&large, "--inventory.file -"), &["-: it is larger than 64 MiB"]);
+}
+
+#[test]
+fn what_is_never_a_device_is_a_warning() {
+    let folder = Folder::new(&[("ethers", b"01:00:5e:* igmp\nffffffffffff all\n02:00:00:00:00:01 a\n")]);
+    let warning = "never a device's; listed, it raises no alert as invalid\n";
+    assert_eq!(
+        folder.check("--inventory.file ethers"),
+        (
+            0,
+            format!(
+                "ethers:1: warning: 01:00:5e:00:00:00/24 is a group address, {warning}\
+                 ethers:2: warning: ff:ff:ff:ff:ff:ff is the broadcast address, {warning}\
+                 ethers: 3 entries: 2 addresses, 1 prefix\n"
+            ),
+            String::new()
+        )
+    );
 }

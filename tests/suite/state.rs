@@ -12,6 +12,7 @@ use rustix::process::Signal;
 
 use crate::common::exporter::{BINARY, Metrics};
 use crate::common::frames::{Stop, frame, send, source, text};
+use crate::common::state::file;
 use crate::common::{Exporter, Namespace, Program, root, veth, wait_until};
 
 const LOADED: &str = "macwatch_state_last_load_successful";
@@ -78,19 +79,6 @@ fn time(page: &Metrics, which: &str, n: u32) -> Option<f64> {
 #[track_caller]
 fn first(page: &Metrics, n: u32) -> f64 {
     time(page, "first", n).unwrap()
-}
-
-/// A state file as macwatch writes it, with these lines for sources.
-fn file(created: u64, entries: &[(u32, u64, u64)]) -> Vec<u8> {
-    use std::fmt::Write as _;
-    let mut text = format!("macwatch-state 1\ncreated {created}\n");
-    for (n, first, last) in entries {
-        let _ = writeln!(text, "{} {first} {last} mw0", self::text(source(*n)));
-    }
-    let mut crc = flate2::Crc::new();
-    crc.update(text.as_bytes());
-    let _ = writeln!(text, "end {} {:08x}", entries.len(), crc.sum());
-    text.into_bytes()
 }
 
 fn unix_ms() -> u64 {

@@ -11,6 +11,7 @@ pub(crate) mod http;
 pub(crate) mod namespace;
 pub(crate) mod program;
 pub(crate) mod prometheus;
+pub(crate) mod state;
 
 use std::process::Output;
 use std::thread;
