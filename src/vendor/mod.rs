@@ -37,8 +37,17 @@ impl Vendors {
     ///
     /// All that is wrong, with file and line; the list is cut after some.
     pub fn load(path: &Path) -> Result<Self, Vec<Fault>> {
+        Self::of(path, textfile::read(path))
+    }
+
+    /// The same of a text that has been read, or why it could not be.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong, with file and line; the list is cut after some.
+    pub fn of<T: AsRef<[u8]>>(path: &Path, text: Result<T, String>) -> Result<Self, Vec<Fault>> {
         let mut faults = Faults::new(&path.into(), MOST_FAULTS);
-        match textfile::read(path).and_then(|text| compile(&text, &path.display().to_string(), &mut faults)) {
+        match text.and_then(|text| compile(text.as_ref(), &path.display().to_string(), &mut faults)) {
             // What is wrong in the lines explains why there may be none.
             Err(what) if faults.is_empty() => faults.add(0, what),
             Ok(table) if faults.is_empty() => {

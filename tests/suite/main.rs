@@ -28,6 +28,7 @@ mod page;
 mod permissions;
 mod prometheus;
 mod rules;
+mod seeds;
 mod send;
 mod signals;
 mod state;
