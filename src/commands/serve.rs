@@ -31,7 +31,8 @@ pub(super) async fn run(args: &ServeArgs) -> Result<(), Failure> {
     let shutdown = Shutdown::listen().map_err(cannot("handle signals"))?;
     let hearing = || hearing(&config);
     let (follower, sockets) = prepare(&config.exporter.capture.selection, hearing).await?;
-    let listeners = config.listen.iter().map(listen).collect::<Result<_, _>>()?;
+    let listeners = config.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
+    let listeners = listeners.into_iter().flatten().collect();
     drop_privileges(needed(sockets.hearing()))?;
     // After that, so that a reload cannot fail where the start did not.
     let known = Arc::<Known>::default();
@@ -99,8 +100,8 @@ fn vendors(file: Option<&Path>) -> Result<Vendors, Failure> {
     Ok(vendors)
 }
 
-fn listen(address: &ListenAddress) -> Result<TcpListener, Failure> {
-    let listener = address.bind().map_err(|error| {
+fn listen(address: &ListenAddress) -> Result<Vec<TcpListener>, Failure> {
+    let listeners = address.bind().map_err(|error| {
         let remedy = match error.kind() {
             ErrorKind::AddrInUse => "; another program has it: stop that, or choose another port",
             ErrorKind::AddrNotAvailable => "; no interface has this address",
@@ -111,9 +112,11 @@ fn listen(address: &ListenAddress) -> Result<TcpListener, Failure> {
         };
         Failure::Cannot(format!("cannot listen on {address}: {}{remedy}", plain(&error)))
     })?;
-    let real = listener.local_addr().map_err(cannot("read the address listened on"))?;
-    tracing::info!(address = %real, "listening");
-    Ok(listener)
+    for listener in &listeners {
+        let real = listener.local_addr().map_err(cannot("read the address listened on"))?;
+        tracing::info!(address = %real, "listening");
+    }
+    Ok(listeners)
 }
 
 /// The words of an error without its number.

@@ -43,33 +43,49 @@ impl ListenAddress {
         Ok(Self { text: text.to_owned(), host: bracketed.unwrap_or(host).to_owned(), port })
     }
 
-    /// Listens on it.
+    /// Listens on it: on each address of a name that this machine has, and at least on one.
     ///
     /// # Errors
     ///
     /// That of the look-up, of socket(2), bind(2) or listen(2).
-    pub fn bind(&self) -> io::Result<TcpListener> {
+    pub fn bind(&self) -> io::Result<Vec<TcpListener>> {
         if self.host.is_empty() || self.host == Ipv6Addr::UNSPECIFIED.to_string() {
-            let both = listen((Ipv6Addr::UNSPECIFIED, self.port).into());
-            return match both {
+            return match listen((Ipv6Addr::UNSPECIFIED, self.port).into()) {
                 // No IPv6 on this machine, or switched off.
-                Err(error)
-                    if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) =>
-                {
-                    listen((Ipv4Addr::UNSPECIFIED, self.port).into())
+                Err(error) if is_elsewhere(&error) => {
+                    Ok(vec![listen((Ipv4Addr::UNSPECIFIED, self.port).into())?])
                 }
-                both => both,
+                both => Ok(vec![both?]),
             };
         }
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in (self.host.as_str(), self.port).to_socket_addrs()? {
+        let mut tried = Vec::new();
+        let mut listeners = Vec::new();
+        let mut port = self.port;
+        let mut none = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for mut address in (self.host.as_str(), self.port).to_socket_addrs()? {
+            // A hosts file may have a line twice.
+            if tried.contains(&address) {
+                continue;
+            }
+            tried.push(address);
+            // If any port will do, it is the same one on all addresses.
+            address.set_port(port);
             match listen(address) {
-                Ok(listener) => return Ok(listener),
-                Err(error) => last = error,
+                Ok(listener) => {
+                    port = listener.local_addr()?.port();
+                    listeners.push(listener);
+                }
+                Err(error) if is_elsewhere(&error) => none = error,
+                Err(error) => return Err(error),
             }
         }
-        Err(last)
+        if listeners.is_empty() { Err(none) } else { Ok(listeners) }
     }
+}
+
+/// Whether this machine does not have the address, or no addresses of that kind.
+fn is_elsewhere(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
 impl fmt::Display for ListenAddress {
@@ -131,7 +147,7 @@ mod tests {
 
     #[test]
     fn an_empty_host_is_both_families() {
-        let listener = ListenAddress::parse(":0").unwrap().bind().unwrap();
+        let [listener] = <[_; 1]>::try_from(ListenAddress::parse(":0").unwrap().bind().unwrap()).unwrap();
         let port = listener.local_addr().unwrap().port();
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
         if listener.local_addr().unwrap().is_ipv6() {
@@ -140,9 +156,27 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_all_its_addresses_that_are_ours() {
+        let listeners = ListenAddress::parse("localhost:0").unwrap().bind().unwrap();
+        let bound: Vec<SocketAddr> = listeners.iter().map(|one| one.local_addr().unwrap()).collect();
+        let port = bound[0].port();
+        for address in ("localhost", port).to_socket_addrs().unwrap() {
+            // A machine without IPv6 has no use for the half of what its hosts file says.
+            let ours = !listen((address.ip(), 0).into()).is_err_and(|error| is_elsewhere(&error));
+            assert_eq!(bound.contains(&address), ours, "{address} of {bound:?}");
+            assert!(!ours || TcpStream::connect(address).is_ok(), "{address}");
+        }
+        // Taken on one of them, it is not silently served on the others alone.
+        drop(listeners);
+        let _taken = listen(bound[bound.len() - 1]).unwrap();
+        let again = ListenAddress::parse(&format!("localhost:{port}")).unwrap().bind();
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
     fn a_port_in_use_is_an_error() {
         let first = ListenAddress::parse("127.0.0.1:0").unwrap().bind().unwrap();
-        let again = ListenAddress::parse(&first.local_addr().unwrap().to_string()).unwrap().bind();
+        let again = ListenAddress::parse(&first[0].local_addr().unwrap().to_string()).unwrap().bind();
         assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 }
