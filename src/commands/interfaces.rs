@@ -1,8 +1,9 @@
-//! `macwatch interfaces`: which interfaces there are, and of each why it is or is not watched.
+//! `macwatch interfaces`: which interfaces there are, and of each why it is or is not watched. One that is named and
+//! cannot be watched is a failure, as it would be of the exporter.
 
 use std::io::{self, Write};
 
-use super::{Failure, follow, list, written};
+use super::{Failure, all_fit, follow, list, real_name, written};
 use crate::cli::InterfacesArgs;
 use crate::interface::Interface;
 use crate::interface::select::{Selection, Verdict};
@@ -10,7 +11,8 @@ use crate::interface::select::{Selection, Verdict};
 pub(super) async fn run(args: &InterfacesArgs) -> Result<(), Failure> {
     let selection = Selection::try_from(&args.interfaces)?;
     let interfaces = list(&mut follow()?).await?;
-    written(print(&mut io::stdout().lock(), &interfaces, &selection))
+    written(print(&mut io::stdout().lock(), &interfaces, &selection))?;
+    all_fit(&selection, &interfaces)
 }
 
 fn print(out: &mut impl Write, interfaces: &[Interface], selection: &Selection) -> io::Result<()> {
@@ -35,11 +37,11 @@ fn print(out: &mut impl Write, interfaces: &[Interface], selection: &Selection) 
         )?;
     }
     for name in missing {
-        writeln!(
-            out,
-            "{name:width$}  {:>5}  {:17}  {:6}  {:7}  no such interface yet; waited for",
-            "-", "-", "absent", "no"
-        )?;
+        let why = match real_name(name, interfaces) {
+            Some(real) => format!("another name of {real}; name that"),
+            None => "no such interface yet; waited for".to_owned(),
+        };
+        writeln!(out, "{name:width$}  {:>5}  {:17}  {:6}  {:7}  {why}", "-", "-", "absent", "no")?;
     }
     out.flush()
 }
@@ -55,10 +57,10 @@ mod tests {
         let interfaces = [
             Interface { loopback: true, ..ethernet(1, "lo") },
             ethernet(2, "enp3s0"),
-            Interface { up: false, mac: None, ..ethernet(3, "wg0") },
+            Interface { up: false, mac: None, other_names: vec!["vpn".to_owned()], ..ethernet(3, "wg0") },
         ];
         let mut out = Vec::new();
-        let include = vec![NamePattern::new("enp3s0").unwrap(), NamePattern::new("enp4s0").unwrap()];
+        let include = ["enp3s0", "enp4s0", "vpn"].map(|name| NamePattern::new(name).unwrap()).to_vec();
         print(&mut out, &interfaces, &Selection { include, exclude: Vec::new() }).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
@@ -67,7 +69,8 @@ mod tests {
              sender's address\n\
              enp3s0      2  02:00:00:00:00:01  up      yes      named\n\
              wg0         3  -                  down    no       not asked for by --interface\n\
-             enp4s0      -  -                  absent  no       no such interface yet; waited for\n"
+             enp4s0      -  -                  absent  no       no such interface yet; waited for\n\
+             vpn         -  -                  absent  no       another name of wg0; name that\n"
         );
     }
 }

@@ -85,20 +85,7 @@ async fn prepare(
 ) -> Result<(Follower, SocketPool), Failure> {
     let mut follower = follow()?;
     let interfaces = list(&mut follower).await?;
-    for name in selection.literals() {
-        let there = interfaces.iter().find(|interface| interface.name == name);
-        let renamed = interfaces.iter().find(|interface| interface.other_names.iter().any(|one| one == name));
-        if let (None, Some(Interface { name: real, .. })) = (there, renamed) {
-            return Err(Failure::Cannot(format!(
-                "cannot watch interface {name}: it is another name of {real}; say --interface {real}"
-            )));
-        }
-        if let Some(why) = there.and_then(Interface::unfit) {
-            return Err(Failure::Cannot(format!(
-                "cannot watch interface {name}: {why}; `macwatch interfaces` lists those that can be watched"
-            )));
-        }
-    }
+    all_fit(selection, &interfaces)?;
     let needed = interfaces
         .iter()
         .filter(|interface| selection.verdict(interface, &interfaces, false).is_watched())
@@ -114,6 +101,30 @@ async fn prepare(
     PacketSocket::allowed().map_err(explain)?;
     let sockets = SocketPool::prepare(hearing()?, needed).map_err(explain)?;
     Ok((follower, sockets))
+}
+
+/// Interfaces that are named must be such that can be watched, or not be there yet.
+fn all_fit(selection: &Selection, interfaces: &[Interface]) -> Result<(), Failure> {
+    for name in selection.literals() {
+        let there = interfaces.iter().find(|interface| interface.name == name);
+        if let (None, Some(real)) = (there, real_name(name, interfaces)) {
+            return Err(Failure::Cannot(format!(
+                "cannot watch interface {name}: it is another name of {real}; say --interface {real}"
+            )));
+        }
+        if let Some(why) = there.and_then(Interface::unfit) {
+            return Err(Failure::Cannot(format!(
+                "cannot watch interface {name}: {why}; `macwatch interfaces` lists those that can be watched"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The name of the interface that this is another name of.
+fn real_name<'a>(other: &str, interfaces: &'a [Interface]) -> Option<&'a str> {
+    let named = |interface: &&Interface| interface.other_names.iter().any(|name| name == other);
+    interfaces.iter().find(named).map(|interface| interface.name.as_str())
 }
 
 fn follow() -> Result<Follower, Failure> {

@@ -358,6 +358,18 @@ fn interfaces_says_of_each_whether_it_is_watched() {
         let words: Vec<&str> = row.split_whitespace().collect();
         assert!(words.contains(&parts[0]) && words.contains(&parts[1]) && row.contains(parts[2]), "{row}");
     }
+    // What the exporter would refuse is refused, after the table.
+    for (arguments, code, said) in [
+        ("-i mw0 -i absent0 -i nothing*", 0, ""),
+        ("-i lo", 1, "macwatch: cannot watch interface lo: it is the loopback"),
+        ("-i l*", 0, ""),
+    ] {
+        let output = ours.command(BINARY).arg("interfaces").args(arguments.split(' ')).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert!(stderr.starts_with(said) && stderr.lines().count() == usize::from(code == 1), "{stderr}");
+        assert!(output.stdout.starts_with(b"NAME "));
+    }
 }
 
 /// A full disk under the log, or a reader that has gone, must not end the capture.
