@@ -37,7 +37,7 @@ pub fn holds(input: &[u8]) {
             let piece = left.min(segment);
             (frames, bytes, left) = (frames + 1, bytes + headers + piece, left - piece);
         }
-        copies % (wire.frames - 1) == 0 && (frames, bytes) == (wire.frames, wire.bytes)
+        copies.is_multiple_of(wire.frames - 1) && (frames, bytes) == (wire.frames, wire.bytes)
     };
     let plain = wire.bytes >= length && fits(length);
     assert!(plain || fits(length.saturating_sub(JUMBO_BYTES)), "{wire:?} of {length} bytes");

@@ -9,7 +9,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const TARGETS: [(&str, fn(&[u8])); 5] = [
+/// Panics if something does not hold of these bytes.
+type Holds = fn(&[u8]);
+
+const TARGETS: [(&str, Holds); 5] = [
     ("frame", properties::frame::holds),
     ("inventory", properties::inventory::holds),
     ("mac", properties::mac::holds),
