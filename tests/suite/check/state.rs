@@ -108,7 +108,7 @@ fn every_fault_has_its_place_and_nothing_is_touched() {
             ],
         ),
         ("nothing", &["nothing: it is empty"]),
-        ("zeros", &["zeros:1: it does not begin like a state file, with \"macwatch-state 1\""]),
+        ("zeros", &["zeros: it is nothing but zero bytes, as a crash leaves them behind (5000)"]),
         ("binary", &["binary:1: it does not begin like a state file"]),
         ("ethers", &["ethers: it is an inventory, no state file; give it to --inventory.file"]),
         ("absent", &["absent: there is no such file"]),
