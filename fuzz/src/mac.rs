@@ -30,6 +30,6 @@ fn by_hand(text: &str) -> Mac {
     let groups: Vec<&str> = text.split([':', '-', '.']).collect();
     let width = 12 / groups.len();
     let digits: String = groups.iter().map(|group| format!("{group:0>width$}")).collect();
-    assert_eq!(digits.len(), 12, "{text:?}");
+    assert!(digits.len() == 12 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()), "{text:?}");
     Mac::from_number(u64::from_str_radix(&digits, 16).unwrap())
 }

@@ -6,7 +6,7 @@ use macwatch::state::store::Store;
 use macwatch::state::{Content, Entry};
 
 /// What is read is what would be written; what is not read is told, each fault with its line; a file that is cut
-/// off is never taken for a whole one.
+/// off or has another bit is never taken for a whole one.
 pub fn holds(input: &[u8]) {
     any(input);
     let body = match input.strip_suffix(b"\n") {
@@ -23,6 +23,10 @@ pub fn holds(input: &[u8]) {
         let cut = crc.sum() as usize % sealed.len();
         assert!(matches!(format::read(&sealed[..cut]), Err(Fault::Damaged(_))), "cut after {cut}");
         any(&sealed[..cut]);
+        let mut changed = sealed;
+        changed[cut] ^= 1 << (crc.sum() % 7);
+        assert!(format::read(&changed).is_err(), "another bit in byte {cut}");
+        any(&changed);
     }
 }
 
