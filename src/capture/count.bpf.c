@@ -4,8 +4,8 @@
  *
  * It runs in the receive path for every frame, on several CPUs at once. What keeps it exact:
  *
- *  - Each CPU adds to a column of its own, so nothing is shared and nothing is lost. CPUs beyond the last column
- *    share that one, with atomic additions.
+ *  - Each CPU adds to a column of its own, so nothing is shared and nothing is lost. CPUs beyond these share one,
+ *    with atomic additions.
  *  - A source gets its slot by an insertion that never overwrites. Of two CPUs that meet a new source at the same
  *    time, one inserts; the other gives its slot back and counts in the first one's.
  *  - The kernel reuses the entries of a hash as soon as they are deleted: an entry that was found may be another
@@ -41,6 +41,11 @@
 volatile const __u32 direction = 0;
 /* Columns of the tables: one for each CPU from 0 on, and one that all others share. */
 volatile const __u32 columns = 2;
+/*
+ * How many of them only one run of the program at a time adds to: nothing interrupts it on its CPU, for bottom halves
+ * are off. A real-time kernel may not keep to that.
+ */
+volatile const __u32 undisturbed = 1;
 /* Most ordinary sources of one interface. */
 volatile const __u32 limit = 1024;
 
@@ -167,13 +172,12 @@ static __always_inline __u32 column(void)
 	return cpu < columns - 1 ? cpu : columns - 1;
 }
 
-/* Nothing interrupts the program on its CPU, so only the shared column needs more than an addition. */
 static __always_inline void add(__u64 *to, __u64 value, __u32 column)
 {
-	if (column == columns - 1)
-		__sync_fetch_and_add(to, value);
-	else
+	if (column < undisturbed)
 		*to += value;
+	else
+		__sync_fetch_and_add(to, value);
 }
 
 static __always_inline __u16 be16(const __u8 *bytes)

@@ -11,7 +11,7 @@
 //! listed. Kernel memory is bounded by that, however many interfaces there are:
 //!
 //! ```text
-//! slots × (16 + 32 × columns + about 100) + 1,024 × 40 × columns + listed addresses × about 100 bytes,
+//! slots × (126 + 32 × columns) + 1,024 × 32 × columns + 2.2 million + listed addresses × about 100 bytes,
 //! slots = --sources.max-total + 4,096, columns = CPUs (64 at most) + 1
 //! ```
 //! It is released with the last descriptor, however the process ends.
@@ -110,14 +110,19 @@ impl Engine {
     }
 
     fn try_load(wants: Wants) -> Result<Self, Box<dyn Error>> {
-        let number =
-            |size: usize| u32::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory));
+        // The kernel's own word for it.
+        let too_many = || io::Error::from_raw_os_error(libc::E2BIG);
+        let number = |size: usize| u32::try_from(size).map_err(|_| too_many());
         let size = Size {
             ordinary: number(wants.total)?,
             reserved: number(wants.reserved)?,
             interfaces: INTERFACES,
             columns: columns(),
         };
+        if !size.is_countable() {
+            return Err(too_many().into());
+        }
+        let undisturbed = if is_realtime() { 0 } else { size.columns - 1 };
         let direction: u32 = match wants.direction {
             Direction::Both => 0,
             Direction::In => 1,
@@ -126,6 +131,7 @@ impl Engine {
         let mut ebpf = EbpfLoader::new()
             .override_global("direction", &direction, true)
             .override_global("columns", &size.columns, true)
+            .override_global("undisturbed", &undisturbed, true)
             .override_global("limit", &number(wants.per_interface)?, true)
             .map_max_entries("slots", size.slots())
             .map_max_entries("owners", size.slots())
@@ -212,6 +218,12 @@ fn columns() -> u32 {
     let last = online.as_deref().and_then(last_cpu);
     let guess = || thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1));
     last.map_or_else(guess, |last| last.saturating_add(1)).min(MOST_COLUMNS) + 1
+}
+
+/// Whether bottom halves may interrupt each other (Documentation/core-api/real-time/differences.rst). Such kernels say
+/// so in kernel/sysfs.c.
+fn is_realtime() -> bool {
+    fs::read_to_string("/sys/kernel/realtime").is_ok_and(|flag| flag.trim() == "1")
 }
 
 /// The last number of a list such as `0-3,8` (Documentation/admin-guide/cputopology.rst).

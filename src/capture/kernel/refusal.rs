@@ -78,6 +78,9 @@ impl Refusal {
                     "there is no memory for its tables".to_owned(),
                     "raise the cgroup's memory limit (systemd: MemoryMax), or lower --sources.max-total",
                 ),
+                Some(libc::E2BIG) => {
+                    ("its tables would be too large".to_owned(), "lower --sources.max-total")
+                }
                 Some(libc::EMFILE | libc::ENFILE) => {
                     ("there are no descriptors left".to_owned(), "raise the limit on open files (ulimit -n)")
                 }
@@ -156,6 +159,7 @@ mod tests {
             (libc::EINVAL, true, "4.19.0", "too old"),
             (libc::ENOSYS, true, "6.1.0", "no bpf(2)"),
             (libc::ENOMEM, true, "6.1.0", "no memory"),
+            (libc::E2BIG, true, "6.1.0", "too large; lower --sources.max-total"),
             (libc::EMFILE, true, "6.1.0", "ulimit"),
             (libc::EINVAL, true, "6.1.0", "refuses its program: Invalid argument"),
             (libc::EINVAL, true, "strange", "refuses its program"),

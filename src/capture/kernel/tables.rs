@@ -38,6 +38,12 @@ pub(super) struct Size {
 }
 
 impl Size {
+    /// Whether the kernel's numbers can hold the sizes.
+    pub(super) fn is_countable(self) -> bool {
+        let slots = u64::from(self.ordinary) + u64::from(self.reserved);
+        slots * u64::from(self.columns) <= u64::from(u32::MAX)
+    }
+
     pub(super) fn slots(self) -> u32 {
         self.ordinary + self.reserved
     }
