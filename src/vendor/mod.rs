@@ -10,6 +10,7 @@ mod parse;
 mod table;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use crate::mac::Mac;
@@ -65,8 +66,12 @@ impl Vendors {
     /// meaning (DECnet still sends under one of them), and a file may list more. A random address meets one of
     /// them once in 230,000 times.
     pub fn find(&self, mac: Mac) -> Option<&str> {
-        let [first, ..] = mac.octets();
-        if first & 1 != 0 || mac.number() == 0 { None } else { self.table.find(mac.number()) }
+        if is_nobodys(mac) { None } else { self.table.find(mac.number()) }
+    }
+
+    /// To find many, one after the other.
+    pub fn walk(&self) -> Walk<'_> {
+        Walk { vendors: self, span: RangeInclusive::new(1, 0), vendor: None }
     }
 
     /// How many prefixes there are.
@@ -82,6 +87,35 @@ impl Vendors {
     /// Where they are from: a line for a person.
     pub fn source(&self) -> &str {
         self.table.source()
+    }
+}
+
+/// Group addresses and all zeros.
+fn is_nobodys(mac: Mac) -> bool {
+    let [first, ..] = mac.octets();
+    first & 1 != 0 || mac.number() == 0
+}
+
+/// Finds the vendors of many addresses. In order of address it is faster: those next to each other mostly have the
+/// same vendor, or none.
+#[derive(Debug)]
+pub struct Walk<'a> {
+    vendors: &'a Vendors,
+    /// The addresses that have the vendor found last.
+    span: RangeInclusive<u64>,
+    vendor: Option<&'a str>,
+}
+
+impl<'a> Walk<'a> {
+    /// The same as [`Vendors::find`].
+    pub fn find(&mut self, mac: Mac) -> Option<&'a str> {
+        if is_nobodys(mac) {
+            return None;
+        }
+        if !self.span.contains(&mac.number()) {
+            (self.vendor, self.span) = self.vendors.table.find_span(mac.number());
+        }
+        self.vendor
     }
 }
 

@@ -12,6 +12,7 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 
 /// Bits of a whole address.
 pub(super) const BITS: u8 = 48;
@@ -70,23 +71,51 @@ impl Table {
 
     /// The name of the longest prefix that this address has.
     pub(super) fn find(&self, address: u64) -> Option<&str> {
-        let at = self.sections.iter().find_map(|section| self.search(*section, address))?;
+        self.find_span(address).0
+    }
+
+    /// The same, and a span of addresses around this one that all have that name, or none.
+    pub(super) fn find_span(&self, address: u64) -> (Option<&str>, RangeInclusive<u64>) {
+        let (mut first, mut last) = (0, (1 << BITS) - 1);
+        for section in &self.sections {
+            let found = self.search(*section, address);
+            first = first.max(*found.span.start());
+            last = last.min(*found.span.end());
+            if let Some(at) = found.name {
+                return (self.name(at), first..=last);
+            }
+        }
+        (None, first..=last)
+    }
+
+    fn name(&self, at: usize) -> Option<&str> {
         let (length, rest) = self.bytes.get(self.names + at..)?.split_first()?;
         str::from_utf8(rest.get(..usize::from(*length))?).ok()
     }
 
-    /// Where the name of a prefix is, if this section has it.
-    fn search(&self, section: Section, address: u64) -> Option<usize> {
-        let bytes = self.bytes.get(section.start..)?.get(..section.entries * section.stride())?;
+    /// What this section says of an address, and of which others it says the same.
+    fn search(&self, section: Section, address: u64) -> Found {
+        let bytes = &self.bytes[section.start..][..section.entries * section.stride()];
         // As the entry has it: whole bytes, those bits zero that do not count.
-        let prefix = mask(address, section.bits) >> (BITS - section.bits.div_ceil(8) * 8);
-        match section.stride() {
+        let unused = BITS - section.bits.div_ceil(8) * 8;
+        let prefix = mask(address, section.bits) >> unused;
+        let span = 1u64 << (BITS - section.bits);
+        let found = match section.stride() {
             4 => search::<4>(bytes, prefix),
             5 => search::<5>(bytes, prefix),
             6 => search::<6>(bytes, prefix),
             7 => search::<7>(bytes, prefix),
             8 => search::<8>(bytes, prefix),
             _ => search::<9>(bytes, prefix),
+        };
+        let own = |prefix: u64| prefix << unused..=(prefix << unused) + span - 1;
+        match found {
+            Ok(name) => Found { name: Some(name), span: own(prefix) },
+            Err([before, behind]) => {
+                let first = before.map_or(0, |prefix| own(prefix).end() + 1);
+                let last = behind.map_or(1 << BITS, |prefix| *own(prefix).start()).saturating_sub(1);
+                Found { name: None, span: first..=last }
+            }
         }
     }
 
@@ -121,12 +150,25 @@ impl Table {
     }
 }
 
-/// A length known to the compiler makes each step a few instructions.
-fn search<const STRIDE: usize>(entries: &[u8], prefix: u64) -> Option<usize> {
+/// What a section says of an address.
+struct Found {
+    /// Where the name of its prefix is, if the section has that.
+    name: Option<usize>,
+    /// The addresses of which it says the same.
+    span: RangeInclusive<u64>,
+}
+
+/// Where the name of a prefix is; else the prefixes before and behind it. A length known to the compiler makes each
+/// step a few instructions.
+fn search<const STRIDE: usize>(entries: &[u8], prefix: u64) -> Result<usize, [Option<u64>; 2]> {
     let entries = entries.as_chunks::<STRIDE>().0;
     let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
-    let at = entries.binary_search_by_key(&prefix, |entry| number(&entry[..STRIDE - 3])).ok()?;
-    usize::try_from(number(&entries[at][STRIDE - 3..])).ok()
+    let key = |entry: &[u8; STRIDE]| number(&entry[..STRIDE - 3]);
+    match entries.binary_search_by_key(&prefix, key) {
+        // It has three bytes.
+        Ok(at) => Ok(usize::try_from(number(&entries[at][STRIDE - 3..])).unwrap_or(usize::MAX)),
+        Err(at) => Err([at.checked_sub(1), Some(at)].map(|at| entries.get(at?).map(key))),
+    }
 }
 
 /// The first bits of an address, the rest zero.

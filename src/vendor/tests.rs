@@ -269,4 +269,28 @@ proptest! {
         let expected = best.map(|(_, name)| *name).filter(|_| sought != 0);
         prop_assert_eq!(vendors.find(mac(sought)), expected);
     }
+
+    /// Looking for one after the other finds the same, in whatever order.
+    #[test]
+    fn a_walk_finds_what_one_look_finds(
+        entries in proptest::collection::btree_map((0u64..64, 1u8..=48), "[a-z]{1,5}", 1..20),
+        mut steps in proptest::collection::vec((0u64..64, 0u64..4), 1..40),
+        in_order: bool,
+    ) {
+        let place = |n: u64| (n << 42 | n << 20 | n) & !(1 << 40);
+        let mut builder = Builder::default();
+        for ((prefix, bits), name) in &entries {
+            builder.insert(place(*prefix), *bits, name).unwrap();
+        }
+        let vendors = Vendors { table: Table::new(builder.finish("x").unwrap().into()).unwrap() };
+        if in_order {
+            steps.sort_unstable();
+        }
+        let mut walk = vendors.walk();
+        for (n, beside) in steps {
+            // At the borders too.
+            let sought = Mac::from_number((place(n) + beside).saturating_sub(2));
+            prop_assert_eq!(walk.find(sought), vendors.find(sought));
+        }
+    }
 }
