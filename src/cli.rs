@@ -332,6 +332,14 @@ pub struct WebArgs {
         value_parser = BoolishValueParser::new()
     )]
     pub enable_lifecycle: bool,
+    /// Tell in OpenMetrics since when each counter counts, as a sample `_created` of its own. Prometheus stores it as
+    /// one more series unless its feature created-timestamp-zero-ingestion is on
+    #[arg(
+        long = "web.openmetrics-created",
+        env = "MACWATCH_WEB_OPENMETRICS_CREATED",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub openmetrics_created: bool,
     /// Show scrapers the true count of a new source at once: increase() then misses what it sent before
     #[arg(
         long = "web.no-zero-first",

@@ -80,6 +80,7 @@ impl TryFrom<&ServeArgs> for Serve {
                 telemetry_path,
                 max_requests,
                 lifecycle: args.web.enable_lifecycle,
+                openmetrics_created: args.web.openmetrics_created,
                 zero_first: !args.web.no_zero_first,
             },
             inventory: paths(&args.inventory.files),

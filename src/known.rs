@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-use crate::inventory::Inventory;
+use crate::inventory::{Entry, Inventory};
 use crate::mac::Mac;
-use crate::sources::{Roster, Row, Standing};
+use crate::sources::{Roster, Standing};
 
 /// Shared by the threads that capture, those that make pages, and whoever reloads the inventory.
 #[derive(Debug, Default)]
@@ -48,7 +48,7 @@ impl Roster for Known {
             .inventory
             .read()
             .as_ref()
-            .is_some_and(|inventory| inventory.find(mac).is_some_and(crate::inventory::Entry::is_exact));
+            .is_some_and(|inventory| inventory.find(mac).is_some_and(Entry::is_exact));
         Standing { own: self.own.read().contains(&mac), listed }
     }
 
@@ -65,8 +65,8 @@ impl Roster for Known {
 }
 
 /// Whether a source is known: an entry vouches for it, or it is this host's own.
-pub fn is_known(inventory: &Inventory, row: &Row) -> bool {
-    row.is_own() || inventory.find(row.mac()).is_some()
+pub fn is_known(entry: Option<&Entry>, own: bool) -> bool {
+    own || entry.is_some()
 }
 
 #[cfg(test)]

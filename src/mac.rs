@@ -33,6 +33,22 @@ impl Mac {
         let [_, _, a, b, c, d, e, f] = number.to_be_bytes();
         Self([a, b, c, d, e, f])
     }
+
+    /// What `Display` writes.
+    fn text(self) -> [u8; 17] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [b':'; 17];
+        for (octet, place) in self.0.iter().zip(text.chunks_mut(3)) {
+            place[0] = DIGITS[usize::from(octet >> 4)];
+            place[1] = DIGITS[usize::from(octet & 15)];
+        }
+        text
+    }
+
+    /// Appends what `Display` writes, without its detour: there are pages with many addresses.
+    pub fn push_to(self, text: &mut String) {
+        text.push_str(str::from_utf8(&self.text()).unwrap_or_default());
+    }
 }
 
 /// As one number. Derived, it would be a length and a slice of bytes: two rounds of the hash for each frame.
@@ -46,13 +62,7 @@ impl Hash for Mac {
 /// Lower case, zero-padded, with colons, as tcpdump and `ip` write it: `02:42:ac:11:00:02`.
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = [b':'; 17];
-        for (octet, place) in self.0.iter().zip(text.chunks_mut(3)) {
-            place[0] = DIGITS[usize::from(octet >> 4)];
-            place[1] = DIGITS[usize::from(octet & 15)];
-        }
-        f.pad(str::from_utf8(&text).unwrap_or_default())
+        f.pad(str::from_utf8(&self.text()).unwrap_or_default())
     }
 }
 
@@ -80,6 +90,9 @@ mod tests {
             let mac = Mac::new(octets);
             let hex: String = octets.iter().map(|o| format!("{o:02x}")).collect();
             prop_assert_eq!(mac.to_string().replace(':', ""), hex.clone());
+            let mut text = String::from("mac=");
+            mac.push_to(&mut text);
+            prop_assert_eq!(text, format!("mac={mac}"));
             prop_assert_eq!(format!("{:012x}", mac.number()), hex);
             prop_assert_eq!(Mac::from_number(mac.number()), mac);
         }

@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::{Hearing, PacketSocket};
+use crate::clock::Moment;
 use crate::mac::Mac;
 
 /// The state of an interface.
@@ -28,6 +29,7 @@ pub enum Link {
 #[derive(Debug)]
 pub struct Status {
     interface: String,
+    since_unix_ms: u64,
     link: AtomicU8,
     bound: AtomicBool,
     mac: Mutex<Option<Mac>>,
@@ -43,6 +45,7 @@ impl Status {
     pub(super) fn new(interface: &str, socket: Arc<PacketSocket>, changed: Arc<Notify>) -> Self {
         Self {
             interface: interface.to_owned(),
+            since_unix_ms: Moment::now().unix_ms,
             link: AtomicU8::new(Link::Absent as u8),
             bound: AtomicBool::new(false),
             mac: Mutex::new(None),
@@ -65,6 +68,11 @@ impl Status {
     /// The name of the interface.
     pub fn interface(&self) -> &str {
         &self.interface
+    }
+
+    /// Unix time since which its counters count, in milliseconds.
+    pub fn since_unix_ms(&self) -> u64 {
+        self.since_unix_ms
     }
 
     /// Whether frames are being captured.

@@ -1,11 +1,11 @@
 //! The main job: capture, count, serve. Puts the other modules together.
 
-mod info;
 pub mod landing;
 pub mod page;
 pub mod process;
 pub mod reload;
 pub mod remember;
+pub mod rows;
 
 use std::future::Future;
 use std::io;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::capture::kernel::Engine;
 use crate::capture::{Board, Destination, Hearing, Link, Settings, Sink, SocketPool, Supervisor};
 use crate::clock::Moment;
-use crate::exposition;
+use crate::exposition::Format;
 use crate::frame;
 use crate::frame::wire::Wire;
 use crate::interface::Interface;
@@ -25,7 +25,7 @@ use crate::interface::follow::Follower;
 use crate::known::Known;
 use crate::sources::{Limits, Mirror, Snapshot, Sources, Table};
 use crate::vendor::Vendors;
-use crate::web::{self, Site, Traffic};
+use crate::web::{self, Offer, Site, Traffic};
 
 use landing::Landing;
 use page::Metrics;
@@ -47,6 +47,8 @@ pub struct Config {
     pub max_requests: usize,
     /// Whether a request may ask for a reload.
     pub lifecycle: bool,
+    /// Whether counters tell in OpenMetrics since when they count.
+    pub openmetrics_created: bool,
     /// Whether scrapers are shown a new source at 0 first.
     pub zero_first: bool,
 }
@@ -180,12 +182,16 @@ pub async fn run(
     let ready = readiness(&board, &stopping);
     let (ask, requests) = mpsc::channel(1);
     let hangups = reload::hangups()?;
+    let formats = [Format::Text, Format::OpenMetrics { created: config.openmetrics_created }];
     let site = Site {
         telemetry_path: config.telemetry_path,
         max_requests: config.max_requests,
-        metrics: Box::new(move |received| metrics.render(received)),
+        metrics: Box::new(move |wanted, out| {
+            let format = formats.get(wanted.offer).copied().unwrap_or(Format::Text);
+            metrics.render(format, wanted.received, out)
+        }),
         remember_scrapers: config.zero_first,
-        metrics_type: exposition::CONTENT_TYPE,
+        offers: formats.iter().map(offer).collect(),
         landing: Box::new(move || landing.render()),
         ready: Box::new(ready),
         reload: config.lifecycle.then_some(ask.clone()),
@@ -210,6 +216,17 @@ pub async fn run(
     let known: usize = books.iter().map(|books| books.sources.len()).sum();
     tracing::info!(frames, sources = known, "stopped");
     Ok(())
+}
+
+/// A format as the server offers it.
+fn offer(format: &Format) -> Offer {
+    let content_type = format.content_type();
+    match format {
+        Format::Text => Offer { media: "text/plain", version: "0.0.4", content_type },
+        Format::OpenMetrics { .. } => {
+            Offer { media: "application/openmetrics-text", version: "1.0.0", content_type }
+        }
+    }
 }
 
 /// Ready once every interface that was up at the start is being captured, and until the end. A missing

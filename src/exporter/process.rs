@@ -10,7 +10,7 @@ use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::clock::unix_seconds;
-use crate::exposition::{Family, Kind, Page, Value};
+use crate::exposition::{Family, Page, Value};
 
 /// This process.
 #[derive(Debug)]
@@ -24,61 +24,51 @@ impl Process {
         Self { started: started().unwrap_or_else(SystemTime::now) }
     }
 
+    /// Unix time when it started, in milliseconds.
+    pub fn started_unix_ms(&self) -> u64 {
+        let since = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Writes the families.
-    pub fn write(&self, page: &mut Page) {
-        let mut family = |name, help, kind, value: Option<Value>| {
-            if let Some(value) = value {
-                page.family(Family { name, help, kind }).add("", value);
-            }
-        };
-        family(
+    pub fn write(&self, page: &mut Page<'_>) {
+        page.family(Family::counter(
             "process_cpu_seconds_total",
             "Total user and system CPU time spent in seconds.",
-            Kind::Counter,
-            Some(cpu_seconds().into()),
-        );
+        ))
+        .add_since("", cpu_seconds(), self.started_unix_ms());
+        let mut gauge = |name, help, value: Option<Value>| {
+            if let Some(value) = value {
+                page.family(Family::gauge(name, help)).add("", value);
+            }
+        };
         let open_files = Proc::myself().and_then(|process| process.fd_count()).ok();
-        family(
-            "process_max_fds",
-            "Maximum number of open file descriptors.",
-            Kind::Gauge,
-            Some(limit(Resource::Nofile)),
-        );
-        family(
-            "process_open_fds",
-            "Number of open file descriptors.",
-            Kind::Gauge,
-            open_files.map(Value::from),
-        );
+        gauge("process_max_fds", "Maximum number of open file descriptors.", Some(limit(Resource::Nofile)));
+        gauge("process_open_fds", "Number of open file descriptors.", open_files.map(Value::from));
         let stat = Proc::myself().and_then(|process| process.stat()).ok();
-        family(
+        gauge(
             "process_resident_memory_bytes",
             "Resident memory size in bytes.",
-            Kind::Gauge,
             stat.as_ref().map(|stat| (stat.rss * procfs::page_size()).into()),
         );
-        family(
+        gauge(
             "process_start_time_seconds",
             "Start time of the process since unix epoch in seconds.",
-            Kind::Gauge,
             Some(((unix_seconds(self.started) * 100.0).round() / 100.0).into()),
         );
-        family(
+        gauge(
             "process_threads",
             "Number of OS threads in the process.",
-            Kind::Gauge,
             stat.as_ref().and_then(|stat| u64::try_from(stat.num_threads).ok()).map(Value::from),
         );
-        family(
+        gauge(
             "process_virtual_memory_bytes",
             "Virtual memory size in bytes.",
-            Kind::Gauge,
             stat.as_ref().map(|stat| stat.vsize.into()),
         );
-        family(
+        gauge(
             "process_virtual_memory_max_bytes",
             "Maximum amount of virtual memory available in bytes.",
-            Kind::Gauge,
             Some(limit(Resource::As)),
         );
     }
@@ -115,6 +105,7 @@ fn started() -> Option<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exposition::Format;
 
     fn value(page: &str, name: &str) -> f64 {
         let line = page.lines().find(|line| line.starts_with(name) && !line.starts_with('#')).unwrap();
@@ -123,12 +114,14 @@ mod tests {
 
     #[test]
     fn tells_the_truth() {
-        let mut page = Page::default();
         // Some CPU time below a second, which must not be rounded away.
         let spun: u64 = (0..3_000_000u64).fold(0, |sum, n| std::hint::black_box(sum ^ n));
         std::hint::black_box(spun);
+        let mut text = Vec::new();
+        let mut page = Page::new(Format::Text, &mut text);
         Process::new().write(&mut page);
-        let page = String::from_utf8(page.into_bytes()).unwrap();
+        page.finish().unwrap();
+        let page = String::from_utf8(text).unwrap();
         let cpu = value(&page, "process_cpu_seconds_total");
         assert!(cpu > 0.0 && cpu.fract() > 0.0, "{cpu}");
         let now = unix_seconds(SystemTime::now());

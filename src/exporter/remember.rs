@@ -14,10 +14,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 
-use super::page::gauge;
 use crate::build;
 use crate::clock::Moment;
-use crate::exposition::{Page, Value};
+use crate::exposition::{Family, Page, Value};
 use crate::known::Known;
 use crate::mac::Mac;
 use crate::sources::{Memory, Remembered, Roster as _, Sources};
@@ -151,12 +150,7 @@ impl Diary {
         for books in sources.snapshot() {
             let mut store = self.store.lock();
             for source in &books.sources {
-                store.observe(
-                    &books.interface,
-                    source.row.mac(),
-                    seen(&source.row.remembered()),
-                    FLOOR_UNIX_MS,
-                );
+                store.observe(&books.interface, source.mac, seen(&source.remembered()), FLOOR_UNIX_MS);
             }
         }
         self.store.lock().prune(now.unix_ms, |mac| self.is_listed(mac));
@@ -208,21 +202,21 @@ impl Diary {
     }
 
     /// Writes the families.
-    pub(super) fn write(&self, page: &mut Page) {
+    pub(super) fn write(&self, page: &mut Page<'_>) {
         let created = self.created_unix_ms.load(Ordering::Relaxed);
         if created > 0 {
-            page.family(gauge(
+            page.family(Family::gauge(
                 "macwatch_state_created_timestamp_seconds",
                 "Unix time when the state file was first made: sources are remembered since then.",
             ))
             .add("", Value::Milliseconds(created));
         }
-        page.family(gauge(
+        page.family(Family::gauge(
             "macwatch_state_last_load_successful",
             "Whether the state file could be read; if not, it was set aside or left alone.",
         ))
         .add("", self.loaded.load(Ordering::Relaxed));
-        page.family(gauge(
+        page.family(Family::gauge(
             "macwatch_state_last_write_successful",
             "Whether the state file could be written when it was last tried.",
         ))

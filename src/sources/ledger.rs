@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::Row;
+use super::{Remembered, Row};
+use crate::clock::Moment;
 use crate::frame::wire::Wire;
 use crate::mac::Mac;
 use crate::tally::Outside;
@@ -15,6 +16,7 @@ use crate::tally::Outside;
 #[derive(Debug)]
 pub struct Ledger {
     interface: Arc<str>,
+    opened_unix_ms: u64,
     untracked: Tally,
     runts: AtomicU64,
     /// Taken when a source appears or is forgotten and when a page is made, never for a frame of a source
@@ -44,6 +46,7 @@ impl Ledger {
     pub(super) fn new(interface: &str) -> Self {
         Self {
             interface: interface.into(),
+            opened_unix_ms: Moment::now().unix_ms,
             untracked: Tally::default(),
             runts: AtomicU64::new(0),
             entries: Mutex::default(),
@@ -53,6 +56,11 @@ impl Ledger {
     /// The interface whose books these are.
     pub fn interface(&self) -> &Arc<str> {
         &self.interface
+    }
+
+    /// Unix time when they were opened, in milliseconds: since then it is counted.
+    pub(super) fn opened_unix_ms(&self) -> u64 {
+        self.opened_unix_ms
     }
 
     #[inline]
@@ -79,9 +87,10 @@ impl Ledger {
     /// Reads each counter once; the totals are sums of what was read.
     pub fn snapshot(&self) -> Snapshot {
         let entries = self.entries.lock();
-        let sources: Vec<_> = entries.live.values().map(SourceSample::read).collect();
+        let sources: Vec<_> = entries.live.values().map(|row| row.sample()).collect();
         let snapshot = Snapshot {
             interface: Arc::clone(&self.interface),
+            opened_unix_ms: self.opened_unix_ms,
             sources,
             untracked_frames: self.untracked.frames.load(Ordering::Relaxed),
             untracked_bytes: self.untracked.bytes.load(Ordering::Relaxed),
@@ -101,6 +110,8 @@ impl Ledger {
 pub struct Snapshot {
     /// The interface.
     pub interface: Arc<str>,
+    /// Unix time when its books were opened, in milliseconds.
+    pub opened_unix_ms: u64,
     /// Its sources, in order of address.
     pub sources: Vec<SourceSample>,
     /// Frames of sources beyond the limit.
@@ -133,26 +144,31 @@ impl Snapshot {
     }
 }
 
-/// One source at one time.
-#[derive(Clone, Debug)]
+/// One source at one time: all numbers, side by side, for a page goes through them once for each family.
+#[derive(Clone, Copy, Debug)]
 pub struct SourceSample {
-    /// The source itself: its address and labels.
-    pub row: Arc<Row>,
+    /// Its address.
+    pub mac: Mac,
+    /// It is, or was when it was seen, this host's own.
+    pub own: bool,
+    /// Its place in the order in which sources came.
+    pub number: u64,
     /// Frames on the wire.
     pub frames: u64,
     /// Bytes on the wire.
     pub bytes: u64,
+    /// Unix time of its first frame, in milliseconds.
+    pub first_seen_unix_ms: u64,
     /// Unix time of its newest frame, in milliseconds.
     pub last_seen_unix_ms: u64,
+    /// Unix time when this process began to count it, in milliseconds.
+    pub counted_since_unix_ms: u64,
 }
 
 impl SourceSample {
-    fn read(row: &Arc<Row>) -> Self {
-        Self {
-            row: Arc::clone(row),
-            frames: row.frames(),
-            bytes: row.bytes(),
-            last_seen_unix_ms: row.last_seen_unix_ms(),
-        }
+    /// What there is to remember of it.
+    pub fn remembered(&self) -> Remembered {
+        let Self { mac, first_seen_unix_ms, last_seen_unix_ms, .. } = *self;
+        Remembered { mac, first_seen_unix_ms, last_seen_unix_ms }
     }
 }

@@ -182,6 +182,9 @@ impl Sources {
         let mut newest = self.newest.lock();
         *newest += 1;
         row.set_number(*newest);
+        if !appeared {
+            row.set_counted_since(ledger.opened_unix_ms());
+        }
         let mut entries = ledger.entries.lock();
         entries.live.insert(mac, row);
         entries.appeared += u64::from(appeared);

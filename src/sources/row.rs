@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use prometheus::core::Metric;
 use prometheus::{IntCounter, Opts};
 
-use super::{BYTES, FRAMES, LABELS, Remembered, Sources};
+use super::{BYTES, FRAMES, LABELS, Remembered, SourceSample, Sources};
 use crate::clock::Moment;
-use crate::exposition;
 use crate::frame::wire::Wire;
 use crate::mac::Mac;
 use crate::tally::{Place, Reading, Slot};
 
-/// One source: its counters and labels, and when it was seen. Frames are counted through its handles, in the table.
+/// One source: its counters, and when it was seen. Frames are counted through its handles, in the table.
 #[derive(Debug)]
 pub struct Row {
     frames: IntCounter,
@@ -22,14 +21,14 @@ pub struct Row {
     first_seen_unix_ms: u64,
     /// Sources are numbered as they come.
     number: AtomicU64,
+    /// Unix time in milliseconds when this process began to count it.
+    counted_since_unix_ms: AtomicU64,
     /// The same on the clock that never jumps.
     first_seen_steady_ms: u64,
     mac: Mac,
     in_vector: bool,
     /// It was this host's own address when it was seen.
     own: AtomicBool,
-    /// `interface="eth0",source_mac="02:…"`, ready for the page.
-    labels: Box<str>,
 }
 
 impl Row {
@@ -61,21 +60,17 @@ impl Row {
             frames = lone_counter(FRAMES)?;
             bytes = lone_counter(BYTES)?;
         }
-        let mut labels = String::with_capacity(48);
-        exposition::write_label(&mut labels, LABELS[0], interface);
-        labels.push(',');
-        exposition::write_label(&mut labels, LABELS[1], &text);
         Ok(Self {
             frames,
             bytes,
             number: AtomicU64::new(0),
+            counted_since_unix_ms: AtomicU64::new(last_seen.unix_ms),
             seen_unix_ms: AtomicU64::new(last_seen.unix_ms),
             first_seen_unix_ms: first_seen.unix_ms,
             first_seen_steady_ms: first_seen.steady_ms,
             mac,
             in_vector,
             own: AtomicBool::new(false),
-            labels: labels.into(),
         })
     }
 
@@ -125,9 +120,14 @@ impl Row {
         self.number.store(number, Ordering::Relaxed);
     }
 
-    /// The labels as the page writes them, without braces.
-    pub fn labels(&self) -> &str {
-        &self.labels
+    /// Unix time when this process began to count it, in milliseconds: its first frame's, unless it was there before
+    /// it was heard, remembered from an earlier process.
+    pub fn counted_since_unix_ms(&self) -> u64 {
+        self.counted_since_unix_ms.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_counted_since(&self, unix_ms: u64) {
+        self.counted_since_unix_ms.store(unix_ms, Ordering::Relaxed);
     }
 
     /// Unix time of its first frame, in milliseconds.
@@ -141,10 +141,20 @@ impl Row {
 
     /// What there is to remember of it.
     pub fn remembered(&self) -> Remembered {
-        Remembered {
+        self.sample().remembered()
+    }
+
+    /// What there is to tell of it now.
+    pub fn sample(&self) -> SourceSample {
+        SourceSample {
             mac: self.mac,
+            own: self.is_own(),
+            number: self.number(),
+            frames: self.frames(),
+            bytes: self.bytes(),
             first_seen_unix_ms: self.first_seen_unix_ms,
             last_seen_unix_ms: self.last_seen_unix_ms(),
+            counted_since_unix_ms: self.counted_since_unix_ms(),
         }
     }
 

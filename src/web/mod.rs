@@ -3,10 +3,12 @@
 //! One thread runs all connections; pages are made on another, so that neither a large page nor a slow
 //! client holds anybody else up.
 
+mod body;
 mod connections;
 mod guard;
 pub mod listen;
 mod negotiate;
+mod packed;
 mod render;
 mod routes;
 mod scrapers;
@@ -16,7 +18,7 @@ mod unread;
 
 use std::fmt;
 use std::future::Future;
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -24,6 +26,8 @@ use std::time::Duration;
 use hyper::StatusCode;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+
+pub use negotiate::Offer;
 
 use connections::Connections;
 use render::Renderer;
@@ -42,13 +46,14 @@ pub struct Site {
     pub telemetry_path: String,
     /// Most metrics pages rendered or waited for at the same time; 0 for no limit.
     pub max_requests: usize,
-    /// Makes the metrics page, on a thread of its own, for whoever has completely received the page of this mark;
-    /// none if that is not known. For a mark that is not below the page's own it makes the same as for none.
-    pub metrics: Box<dyn Fn(Option<u64>) -> Marked + Send + Sync>,
+    /// Writes the metrics page, on a thread of its own, and tells its mark: that grows with what can be on a page, and
+    /// never falls from one to the next. For a mark received that is not below the page's own it writes the same as
+    /// for none.
+    pub metrics: Box<Metrics>,
     /// Whether to remember which pages scrapers received; if not, nothing is known of anybody.
     pub remember_scrapers: bool,
-    /// `Content-Type` of that page.
-    pub metrics_type: &'static str,
+    /// The forms in which that page can be had. Whoever does not care gets the first.
+    pub offers: Vec<Offer>,
     /// Makes the page for a person at `/`.
     pub landing: Box<dyn Fn() -> String + Send + Sync>,
     /// Where requests to reload go; none if they are not allowed.
@@ -63,13 +68,16 @@ impl fmt::Debug for Site {
     }
 }
 
-/// A page, and how new what is on it may be.
-#[derive(Debug)]
-pub struct Marked {
-    /// The page.
-    pub page: Vec<u8>,
-    /// Grows with what can be on a page; never falls from one to the next.
-    pub mark: u64,
+/// See [`Site::metrics`].
+pub type Metrics = dyn Fn(Wanted, &mut dyn Write) -> io::Result<u64> + Send + Sync;
+
+/// Which metrics page a client wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted {
+    /// Which of the site's offers.
+    pub offer: usize,
+    /// The mark of the last page that the client has received completely; none if that is not known.
+    pub received: Option<u64>,
 }
 
 /// Somebody asks that the configuration be read anew, and waits.

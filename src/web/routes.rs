@@ -9,16 +9,17 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
+use super::body::Content;
 use super::negotiate::{self, Coding};
 use super::render::Renderer;
 use super::scrapers::{self, Delivery, Receipt};
 use super::unread::Reader;
-use super::{Reload, Server, Site, Traffic};
+use super::{Reload, Server, Site, Traffic, Wanted};
 
 /// Paths that are taken, whatever the telemetry path.
 pub(super) const RESERVED: [&str; 4] = ["/", "/-/healthy", "/-/ready", "/-/reload"];
@@ -29,7 +30,7 @@ const METHODS: &str = "GET, HEAD";
 /// As Prometheus has it.
 const RELOAD_METHODS: &str = "POST, PUT";
 
-type Answer = Response<Bytes>;
+type Answer = Response<Content>;
 
 enum Route {
     Metrics,
@@ -77,10 +78,9 @@ pub(super) async fn answer(
             answer
         }
         Some(Route::Metrics) => {
-            let coding = negotiate::coding(request.headers());
             let scraper = peer.filter(|_| is_scrape(&server, &request));
             let answer;
-            (answer, receipt) = metrics(&server, coding, scraper).await;
+            (answer, receipt) = metrics(&server, request.headers(), scraper).await;
             answer
         }
         Some(Route::Landing) => landing(&server).await,
@@ -90,7 +90,7 @@ pub(super) async fn answer(
         Some(Route::Ready) => text(StatusCode::SERVICE_UNAVAILABLE, "macwatch is not ready yet.\n"),
     };
     server.traffic.count(answer.status());
-    Ok(answer.map(|body| Full::new(Delivery::new(server.unread.hand_out(body, reader), receipt))))
+    Ok(answer.map(|content| Full::new(Delivery::new(server.unread.hand_out(content, reader), receipt))))
 }
 
 /// Whether a scraper asks, whose pages are remembered. With HEAD it receives none.
@@ -101,7 +101,11 @@ fn is_scrape(server: &Server, request: &Request<Incoming>) -> bool {
 }
 
 /// The metrics page, and what to note once the scraper, if it is one, has received it.
-async fn metrics(server: &Arc<Server>, coding: Coding, scraper: Option<IpAddr>) -> (Answer, Option<Receipt>) {
+async fn metrics(
+    server: &Arc<Server>,
+    asked: &HeaderMap,
+    scraper: Option<IpAddr>,
+) -> (Answer, Option<Receipt>) {
     // A place is held while the page is made, not while a slow client reads it.
     let place = server.places.as_ref().map(tokio::sync::Semaphore::try_acquire);
     if let Some(Err(_)) = place {
@@ -110,13 +114,21 @@ async fn metrics(server: &Arc<Server>, coding: Coding, scraper: Option<IpAddr>) 
         return (text(StatusCode::SERVICE_UNAVAILABLE, why), None);
     }
     let received = scraper.and_then(|scraper| server.scrapers.received(scraper, Instant::now()));
-    let Some((body, mark)) = Renderer::metrics(Arc::clone(server), coding, received).await else {
+    let offer = negotiate::offer(asked, &server.site.offers);
+    let wanted = Wanted { offer, received };
+    let Some((page, mark)) = Renderer::metrics(Arc::clone(server), wanted).await else {
         let why = "The page could not be made; the log says why.\n";
         return (text(StatusCode::INTERNAL_SERVER_ERROR, why), None);
     };
-    let mut answer = whole(StatusCode::OK, server.site.metrics_type, body);
+    let coding = negotiate::coding(asked);
+    let content = match coding {
+        Coding::Gzip => Content::Whole(page.gzip),
+        Coding::Identity => Content::Text(page),
+    };
+    let content_type = server.site.offers.get(offer).map_or(TEXT, |offer| offer.content_type);
+    let mut answer = whole(StatusCode::OK, content_type, content);
     let headers = answer.headers_mut();
-    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
     if coding == Coding::Gzip {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
@@ -147,7 +159,7 @@ async fn landing(server: &Arc<Server>) -> Answer {
     let maker = Arc::clone(server);
     match spawn_blocking(move || (maker.site.landing)()).await {
         Ok(page) => {
-            let mut answer = whole(StatusCode::OK, HTML, page);
+            let mut answer = whole(StatusCode::OK, HTML, Content::Whole(page.into()));
             let headers = answer.headers_mut();
             // The page has no scripts and wants none; its style is in it.
             headers.insert(
@@ -170,11 +182,11 @@ async fn landing(server: &Arc<Server>) -> Answer {
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
-    whole(status, TEXT, body)
+    whole(status, TEXT, Content::Whole(body.into()))
 }
 
-fn whole(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(body.into());
+fn whole(status: StatusCode, content_type: &'static str, content: Content) -> Answer {
+    let mut answer = Response::new(content);
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer

@@ -9,9 +9,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use hyper::header::HeaderMap;
 use parking_lot::Mutex;
+
+use super::body::Body;
 
 /// Most scrapers remembered; for one more, the one is forgotten that has received nothing for longest.
 const MOST: usize = 16;
@@ -72,19 +74,19 @@ pub(super) struct Receipt {
     pub(super) mark: u64,
 }
 
-/// The body of an answer. Its receipt is noted when the last byte is in the hands of the kernel, and not if the
+/// The body of an answer, on its way. Its receipt is noted when the last byte is in the hands of the kernel, and not if the
 /// connection breaks before.
 ///
 /// That is as much as can be known: whether the client read what the kernel had for it, only the client knows.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    bytes: Bytes,
+    body: Body,
     receipt: Option<Receipt>,
 }
 
 impl Delivery {
-    pub(super) fn new(bytes: Bytes, receipt: Option<Receipt>) -> Self {
-        Self { bytes, receipt }
+    pub(super) fn new(body: Body, receipt: Option<Receipt>) -> Self {
+        Self { body, receipt }
     }
 }
 
@@ -92,16 +94,16 @@ impl Delivery {
 /// first if the stream could not do that: then this would tell nothing.)
 impl Buf for Delivery {
     fn remaining(&self) -> usize {
-        self.bytes.remaining()
+        self.body.remaining()
     }
 
     fn chunk(&self) -> &[u8] {
-        self.bytes.chunk()
+        self.body.chunk()
     }
 
     fn advance(&mut self, count: usize) {
-        self.bytes.advance(count);
-        if !self.bytes.has_remaining()
+        self.body.advance(count);
+        if !self.body.has_remaining()
             && let Some(Receipt { scrapers, scraper, mark }) = self.receipt.take()
         {
             scrapers.set_received(scraper, mark, Instant::now());
@@ -111,6 +113,8 @@ impl Buf for Delivery {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn scraper(n: u8) -> IpAddr {
@@ -162,7 +166,7 @@ mod tests {
         let scrapers = Arc::<Scrapers>::default();
         let deliver = |taken: &[usize]| {
             let receipt = Receipt { scrapers: Arc::clone(&scrapers), scraper: scraper(1), mark: 3 };
-            let mut delivery = Delivery::new(Bytes::from_static(b"a page"), Some(receipt));
+            let mut delivery = Delivery::new(Body::Whole(Bytes::from_static(b"a page")), Some(receipt));
             taken.iter().for_each(|count| delivery.advance(*count));
         };
         let received = || scrapers.received(scraper(1), Instant::now());

@@ -6,13 +6,14 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::mpsc;
+use std::sync::{LazyLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use super::guard::Patience;
+use super::packed::{Packer, UNPACKING};
 use super::*;
 
 mod receipts;
@@ -25,15 +26,32 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Bytes of a page; more than the kernel's buffers on both sides take.
 const LONG_PAGE: usize = 64 << 20;
 
+/// Such a page, which no compression makes shorter.
+static LONG_TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut random = 1u64;
+    let mut next = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random.to_be_bytes().into_iter().take(4)
+    };
+    (0..LONG_PAGE / 4).flat_map(|_| next()).collect()
+});
+
+/// Bytes that one takes while it is read.
+static LONG_UNREAD: LazyLock<usize> = LazyLock::new(|| {
+    let mut packer = Packer::new();
+    packer.write_all(&LONG_TEXT).unwrap();
+    packer.finish().unwrap().gzip.len() + UNPACKING
+});
+
 const PATIENT: Patience = Patience { idle: LONG, head: LONG, answer: LONG };
 
 fn site(max_requests: usize, metrics: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Site {
     Site {
         telemetry_path: "/metrics".to_owned(),
         max_requests,
-        metrics: Box::new(move |_| Marked { page: metrics(), mark: 0 }),
+        metrics: Box::new(move |_, out| out.write_all(&metrics()).map(|()| 0)),
         remember_scrapers: true,
-        metrics_type: "text/plain",
+        offers: vec![Offer { media: "text/plain", version: "1", content_type: "text/plain" }],
         landing: Box::new(|| "landing".to_owned()),
         ready: Box::new(|| true),
         reload: None,
@@ -239,7 +257,7 @@ fn time_for_the_head_does_not_run_between_requests() {
 
 #[test]
 fn a_client_that_does_not_read_is_cut_off() {
-    let server = Running::start(site(0, || vec![b'x'; LONG_PAGE]), 9, Patience { answer: SHORT, ..PATIENT });
+    let server = Running::start(site(0, || LONG_TEXT.clone()), 9, Patience { answer: SHORT, ..PATIENT });
     let mut client = server.connect();
     server.wait_open(1);
     ask(&mut client, "/metrics");
@@ -370,12 +388,12 @@ fn slow_reader(server: &Running) -> TcpStream {
 
 #[test]
 fn the_oldest_slow_reader_makes_room() {
-    let page = || vec![b'x'; LONG_PAGE];
-    let server = Running::start_unread(site(0, page), 2 * LONG_PAGE);
+    let page = || LONG_TEXT.clone();
+    let server = Running::start_unread(site(0, page), 2 * *LONG_UNREAD);
     let [mut first, mut second, mut third] = [(); 3].map(|()| slow_reader(&server));
     // The first is not waited for, and what is left of its answer is not kept.
     server.wait_open(2);
-    assert_eq!(server.server.unread.bytes(), 2 * LONG_PAGE);
+    assert_eq!(server.server.unread.bytes(), 2 * *LONG_UNREAD);
     let mut read = 0;
     let mut buffer = vec![0; 1 << 20];
     while let Ok(bytes @ 1..) = first.read(&mut buffer) {
@@ -384,7 +402,7 @@ fn the_oldest_slow_reader_makes_room() {
     assert!(read < LONG_PAGE, "{read}");
     // Late, but whole; and then it is like any other client.
     assert_eq!(answer(&mut third).1.len(), LONG_PAGE);
-    server.wait_unread(LONG_PAGE);
+    server.wait_unread(*LONG_UNREAD);
     assert_open(&mut third);
     assert_eq!(answer(&mut second).1.len(), LONG_PAGE);
     server.wait_unread(0);
@@ -392,12 +410,12 @@ fn the_oldest_slow_reader_makes_room() {
 
 #[test]
 fn a_slow_reader_that_goes_away_makes_room_too() {
-    let server = Running::start_unread(site(0, || vec![b'x'; LONG_PAGE]), 2 * LONG_PAGE);
+    let server = Running::start_unread(site(0, || LONG_TEXT.clone()), 2 * *LONG_UNREAD);
     let mut first = slow_reader(&server);
     let gone = slow_reader(&server);
-    server.wait_unread(2 * LONG_PAGE);
+    server.wait_unread(2 * *LONG_UNREAD);
     drop(gone);
-    server.wait_unread(LONG_PAGE);
+    server.wait_unread(*LONG_UNREAD);
     slow_reader(&server);
     assert_eq!(answer(&mut first).1.len(), LONG_PAGE);
     server.wait_unread(0);
@@ -406,8 +424,8 @@ fn a_slow_reader_that_goes_away_makes_room_too() {
 #[test]
 fn slow_readers_of_one_page_take_the_room_of_one() {
     let (release, page) = held();
-    let page = move || [page(), vec![b'x'; LONG_PAGE - 4]].concat();
-    let server = Running::start_unread(site(0, page), 2 * LONG_PAGE);
+    let page = move || [page(), LONG_TEXT[4..].to_vec()].concat();
+    let server = Running::start_unread(site(0, page), 2 * *LONG_UNREAD);
     let mut clients: Vec<TcpStream> = (0..6).map(|_| server.connect()).collect();
     for client in &mut clients {
         ask(client, "/metrics");

@@ -13,6 +13,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::body::{Body, Content};
+use super::packed::{Packed, UNPACKING, Unpacking};
+
 /// Most bytes of answers that are not taken. A page that is longer by itself is served all the same.
 const MOST: usize = 64 << 20;
 
@@ -35,11 +38,12 @@ struct Books {
     spell: Spell,
 }
 
-/// A page with readers. However many they are, it takes memory once.
+/// A page with readers. However many they are, it takes memory once; what each of them needs besides comes on top.
 #[derive(Debug)]
 struct Page {
     /// Where it lies in memory, and nothing else does while it has readers.
     address: usize,
+    /// Of the page and its readers.
     bytes: usize,
     readers: Vec<Reader>,
 }
@@ -59,6 +63,8 @@ impl Reader {
 /// connection ends, however it does; that is how the books learn of it.
 struct Reading {
     page: Bytes,
+    /// What this reader needs besides the page.
+    own: usize,
     reader: Reader,
     unread: Arc<Unread>,
 }
@@ -71,7 +77,7 @@ impl AsRef<[u8]> for Reading {
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        self.unread.taken(&self.page, &self.reader);
+        self.unread.taken(&self.page, self.own, &self.reader);
     }
 }
 
@@ -86,27 +92,41 @@ impl Unread {
         Self { most, books: Mutex::default() }
     }
 
+    /// The answer on its way, in the books until it is dropped.
+    pub(super) fn hand_out(self: &Arc<Self>, content: Content, reader: Reader) -> Body {
+        match content {
+            Content::Whole(bytes) => Body::Whole(self.lend(bytes, 0, reader)),
+            Content::Text(Packed { gzip, plain_bytes }) => {
+                let gzip = self.lend(gzip, UNPACKING, reader);
+                Body::Text(Box::new(Unpacking::new(Packed { gzip, plain_bytes })))
+            }
+        }
+    }
+
     /// The same bytes, in the books until they are dropped.
-    pub(super) fn hand_out(self: &Arc<Self>, page: Bytes, reader: Reader) -> Bytes {
-        if self.enter(&page, reader.clone()) {
+    fn lend(self: &Arc<Self>, page: Bytes, own: usize, reader: Reader) -> Bytes {
+        if self.enter(&page, own, reader.clone()) {
             tracing::warn!(
                 limit_bytes = self.most,
                 "clients do not read their answers; closing the connections that have been at it longest"
             );
         }
-        Bytes::from_owner(Reading { page, reader, unread: Arc::clone(self) })
+        Bytes::from_owner(Reading { page, own, reader, unread: Arc::clone(self) })
     }
 
     /// Enters a page that is handed out, and makes room for it. True if that is worth a line in the log.
-    fn enter(&self, page: &Bytes, reader: Reader) -> bool {
+    fn enter(&self, page: &Bytes, own: usize, reader: Reader) -> bool {
         let mut books = self.books.lock();
         let address = page.as_ptr().addr();
         if let Some(page) = books.pages.iter_mut().find(|page| page.address == address) {
             page.readers.push(reader);
-            return false;
+            page.bytes += own;
+            books.bytes += own;
+        } else {
+            let bytes = page.len() + own;
+            books.bytes += bytes;
+            books.pages.push_back(Page { address, bytes, readers: vec![reader] });
         }
-        books.bytes += page.len();
-        books.pages.push_back(Page { address, bytes: page.len(), readers: vec![reader] });
         let mut closed = false;
         while books.bytes > self.most
             && books.pages.len() > 1
@@ -120,16 +140,19 @@ impl Unread {
         closed && books.spell.begins(Instant::now())
     }
 
-    fn taken(&self, page: &Bytes, reader: &Reader) {
+    fn taken(&self, page: &Bytes, own: usize, reader: &Reader) {
         let mut books = self.books.lock();
+        let books = &mut *books;
         let address = page.as_ptr().addr();
         // It is not there if it was given up.
         let Some(at) = books.pages.iter().position(|page| page.address == address) else { return };
-        let readers = &mut books.pages[at].readers;
-        if let Some(one) = readers.iter().position(|other| Arc::ptr_eq(&other.0, &reader.0)) {
-            readers.swap_remove(one);
+        let page = &mut books.pages[at];
+        if let Some(one) = page.readers.iter().position(|other| Arc::ptr_eq(&other.0, &reader.0)) {
+            page.readers.swap_remove(one);
+            page.bytes -= own;
+            books.bytes -= own;
         }
-        if readers.is_empty() {
+        if page.readers.is_empty() {
             let bytes = books.pages.remove(at).map_or(0, |page| page.bytes);
             books.bytes -= bytes;
         }
@@ -176,7 +199,7 @@ mod tests {
         let held: Vec<Bytes> = lengths
             .iter()
             .zip(&readers)
-            .map(|(n, reader)| unread.hand_out(page(*n), reader.clone()))
+            .map(|(n, reader)| unread.lend(page(*n), 0, reader.clone()))
             .collect();
         assert_eq!(held.iter().map(Bytes::len).collect::<Vec<_>>(), lengths);
         assert_eq!(readers.each_ref().map(given_up), [true, true, true, false, false]);
@@ -190,12 +213,12 @@ mod tests {
         let unread = Arc::new(Unread::new(100));
         let (shared, readers): (_, [Reader; 3]) = (page(60), Default::default());
         let mut held =
-            readers.each_ref().map(|reader| unread.hand_out(shared.clone(), reader.clone())).to_vec();
+            readers.each_ref().map(|reader| unread.lend(shared.clone(), 0, reader.clone())).to_vec();
         assert_eq!(unread.bytes(), 60);
         drop(held.remove(1));
         assert_eq!(unread.bytes(), 60);
         // Whoever has taken it is not closed for the sake of others.
-        let newest = unread.hand_out(page(60), Reader::default());
+        let newest = unread.lend(page(60), 0, Reader::default());
         assert_eq!(readers.each_ref().map(given_up), [true, false, true]);
         assert_eq!(unread.bytes(), 60);
         drop((held, newest));
@@ -206,10 +229,10 @@ mod tests {
     fn a_page_that_was_given_up_may_be_handed_out_again() {
         let unread = Arc::new(Unread::new(100));
         let (shared, first, second) = (page(60), Reader::default(), Reader::default());
-        let given_up_soon = unread.hand_out(shared.clone(), first.clone());
-        drop(unread.hand_out(page(60), Reader::default()));
+        let given_up_soon = unread.lend(shared.clone(), 0, first.clone());
+        drop(unread.lend(page(60), 0, Reader::default()));
         assert!(given_up(&first));
-        let again = unread.hand_out(shared, second.clone());
+        let again = unread.lend(shared, 0, second.clone());
         drop(given_up_soon);
         assert_eq!(unread.bytes(), 60);
         assert!(!given_up(&second));
@@ -218,10 +241,27 @@ mod tests {
     }
 
     #[test]
+    fn what_each_reader_needs_counts_too() {
+        let unread = Arc::new(Unread::new(100));
+        let (shared, readers): (_, [Reader; 2]) = (page(40), Default::default());
+        let first = unread.lend(shared.clone(), 20, readers[0].clone());
+        let second = unread.lend(shared.clone(), 20, readers[1].clone());
+        assert_eq!(unread.bytes(), 80);
+        drop(first);
+        assert_eq!(unread.bytes(), 60);
+        // A reader more of the newest page makes room by itself.
+        let newest = unread.lend(page(30), 5, Reader::default());
+        let another = unread.lend(shared, 20, Reader::default());
+        assert_eq!((unread.bytes(), given_up(&readers[1])), (35, true));
+        drop((second, newest, another));
+        assert_eq!(unread.bytes(), 0);
+    }
+
+    #[test]
     fn the_newest_page_stays_whatever_its_length() {
         let unread = Arc::new(Unread::new(100));
         let reader = Reader::default();
-        let long = unread.hand_out(page(1000), reader.clone());
+        let long = unread.lend(page(1000), 0, reader.clone());
         assert!(!given_up(&reader));
         drop(long);
         assert_eq!(unread.bytes(), 0);

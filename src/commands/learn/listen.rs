@@ -67,11 +67,10 @@ impl Kept {
     fn take(&mut self, books: &Snapshot) {
         self.untracked += books.untracked_frames;
         for source in &books.sources {
-            let row = &source.row;
-            let (first_unix_ms, last_unix_ms) = (row.first_seen_unix_ms(), row.last_seen_unix_ms());
+            let (first_unix_ms, last_unix_ms) = (source.first_seen_unix_ms, source.last_seen_unix_ms);
             // A clock that was set back meanwhile must not turn them round.
             let seen = Seen { first_unix_ms, last_unix_ms: last_unix_ms.max(first_unix_ms) };
-            self.evidence.heard(&books.interface, row.mac(), seen, Some(source.frames));
+            self.evidence.heard(&books.interface, source.mac, seen, Some(source.frames));
         }
     }
 }
@@ -203,7 +202,7 @@ fn captured(board: &Board) -> Vec<String> {
 fn glance(sources: &Sources, kept: &Mutex<Kept>, left: Duration) -> Glance {
     let books = sources.snapshot();
     let mut all: BTreeSet<_> = kept.lock().evidence.iter().map(|(mac, _)| mac).collect();
-    all.extend(books.iter().flat_map(|books| books.sources.iter().map(|source| source.row.mac())));
+    all.extend(books.iter().flat_map(|books| books.sources.iter().map(|source| source.mac)));
     let interfaces = books.iter().map(|books| (books.interface.to_string(), books.sources.len())).collect();
     Glance { sources: all.len(), interfaces, left }
 }

@@ -43,9 +43,8 @@ fn counts_under_the_source_and_remembers_when() {
     let [books] = &sources.snapshot()[..] else { panic!("one interface") };
     let [source] = &books.sources[..] else { panic!("one source") };
     assert_eq!((source.frames, source.bytes), (12, 15_366));
-    assert_eq!(source.row.first_seen_unix_ms(), at(1).unix_ms);
+    assert_eq!(source.first_seen_unix_ms, at(1).unix_ms);
     assert_eq!(source.last_seen_unix_ms, at(5).unix_ms);
-    assert_eq!(source.row.labels(), r#"interface="eth0",source_mac="02:00:00:00:00:01""#);
     assert_eq!((books.frames(), books.bytes(), books.runt_frames), (13, 15_366, 1));
 }
 
@@ -86,7 +85,7 @@ fn an_idle_source_expires_and_its_counts_stay_in_the_books() {
     assert_eq!(table.expire(at(10)), Some(Duration::from_millis(1)), "ten seconds are not yet more than ten");
     assert!(table.expire(at(11)).is_some());
     let books = &sources.snapshot()[0];
-    assert_eq!(books.sources.iter().map(|s| s.row.mac()).collect::<Vec<_>>(), [mac(2)]);
+    assert_eq!(books.sources.iter().map(|s| s.mac).collect::<Vec<_>>(), [mac(2)]);
     assert_eq!((books.expired_sources, books.expired_frames, books.expired_bytes), (1, 1, 60));
     assert_eq!((books.frames(), books.new_sources), (2, 2));
     assert_eq!(in_vector(&sources), 1);
@@ -103,12 +102,7 @@ fn a_source_that_comes_back_is_a_new_one() {
     let (mut a, mut b) = (sources.open("a"), sources.open("b"));
     let numbers = || -> Vec<u64> {
         let (books, newest) = sources.numbered_snapshot();
-        books
-            .iter()
-            .flat_map(|books| &books.sources)
-            .map(|source| source.row.number())
-            .chain([newest])
-            .collect()
+        books.iter().flat_map(|books| &books.sources).map(|source| source.number).chain([newest]).collect()
     };
     assert_eq!(numbers(), [0]);
     b.count(Some(mac(1)), WIRE, at(0));
@@ -138,7 +132,7 @@ fn a_page_has_every_source_up_to_its_newest_and_none_above() {
         loop {
             let (books, newest) = sources.numbered_snapshot();
             let rows = books.iter().flat_map(|books| &books.sources);
-            let mut numbers: Vec<u64> = rows.map(|source| source.row.number()).collect();
+            let mut numbers: Vec<u64> = rows.map(|source| source.number).collect();
             if numbers.is_empty() && newest == 2 * EACH {
                 break;
             }
@@ -235,9 +229,12 @@ fn who_is_remembered_is_there_from_the_start_and_expires_in_its_time() {
     let mut table = sources.open("eth0");
     let books = &sources.snapshot()[0];
     let [source] = &books.sources[..] else { panic!("the one that would not have expired") };
-    assert_eq!((source.row.mac(), source.frames, books.new_sources), (mac(1), 0, 0));
-    assert_eq!(source.row.first_seen_unix_ms(), now.unix_ms - 500_000);
+    assert_eq!((source.mac, source.frames, books.new_sources), (mac(1), 0, 0));
+    assert_eq!(source.first_seen_unix_ms, now.unix_ms - 500_000);
     assert_eq!(source.last_seen_unix_ms, now.unix_ms - 4_000);
+    // What it sent before the restart is not in its counts.
+    assert_eq!(source.counted_since_unix_ms, books.opened_unix_ms);
+    assert!(books.opened_unix_ms >= now.unix_ms);
 
     // The other one comes back: new to the page, not to us.
     let later = |seconds: u64| Moment {
@@ -246,8 +243,9 @@ fn who_is_remembered_is_there_from_the_start_and_expires_in_its_time() {
     };
     table.count(Some(mac(2)), WIRE, later(1));
     let books = &sources.snapshot()[0];
-    assert_eq!(books.sources[1].row.first_seen_unix_ms(), now.unix_ms - 500_000);
+    assert_eq!(books.sources[1].first_seen_unix_ms, now.unix_ms - 500_000);
     assert_eq!((books.sources[1].frames, books.new_sources), (1, 1));
+    assert_eq!(books.sources[1].counted_since_unix_ms, later(1).unix_ms);
 
     // Six seconds after the restart the first has been silent for ten.
     table.expire(later(5));
@@ -273,7 +271,7 @@ fn a_quarter_of_the_room_is_left_for_who_comes() {
         let sources = Sources::with_memory(limits, Arc::<List>::clone(&list), Arc::<Notes>::clone(&notes));
         let sources = sources.unwrap();
         let table = sources.open("eth0");
-        let tracked: Vec<Mac> = sources.snapshot()[0].sources.iter().map(|source| source.row.mac()).collect();
+        let tracked: Vec<Mac> = sources.snapshot()[0].sources.iter().map(|source| source.mac).collect();
         let mut expected: Vec<Mac> = (20 - most..20).map(mac).collect();
         expected.push(mac(100));
         assert_eq!(tracked, expected, "the longest-lived of {limits:?}");
@@ -289,8 +287,7 @@ fn when_room_is_scarce_short_lives_go_first() {
     let limits = Limits { per_interface: 8, total: 100, idle_timeout: Duration::from_secs(86_400) };
     let sources = sources(limits).unwrap();
     let mut table = sources.open("eth0");
-    let tracked =
-        || -> Vec<Mac> { sources.snapshot()[0].sources.iter().map(|source| source.row.mac()).collect() };
+    let tracked = || -> Vec<Mac> { sources.snapshot()[0].sources.iter().map(|source| source.mac).collect() };
     // One that has been around, and five that were not: three quarters, which is not more.
     table.count(Some(mac(0)), WIRE, at(0));
     table.count(Some(mac(0)), WIRE, at(60));

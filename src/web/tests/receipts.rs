@@ -45,11 +45,11 @@ fn numbered(mark: &Arc<AtomicU64>) -> Numbered {
     let (release, page) = held();
     let begun = Arc::<AtomicU64>::default();
     let (mark, count) = (Arc::clone(mark), Arc::clone(&begun));
-    let metrics = move |received: Option<u64>| {
+    let metrics = move |wanted: Wanted, out: &mut dyn Write| {
         let number = count.fetch_add(1, Ordering::Relaxed);
         page();
-        let page = format!("{number} {received:?}").into_bytes();
-        Marked { page, mark: mark.load(Ordering::Relaxed) }
+        write!(out, "{number} {:?}", wanted.received)?;
+        Ok(mark.load(Ordering::Relaxed))
     };
     let site = Site { metrics: Box::new(metrics), ..site(0, Vec::new) };
     Numbered { server: Running::start(site, 20, PATIENT), release, begun }
@@ -105,7 +105,7 @@ fn a_page_is_made_once_for_all_whom_it_suits() {
 
 #[test]
 fn without_memory_scrapers_are_strangers() {
-    let metrics = |received| Marked { page: format!("{received:?}").into_bytes(), mark: 1 };
+    let metrics = |wanted: Wanted, out: &mut dyn Write| write!(out, "{:?}", wanted.received).map(|()| 1);
     let site = Site { metrics: Box::new(metrics), remember_scrapers: false, ..site(0, Vec::new) };
     let server = Running::start(site, 9, PATIENT);
     let mut client = server.connect();
@@ -120,12 +120,12 @@ fn without_memory_scrapers_are_strangers() {
 fn a_page_counts_as_received_when_all_of_it_was_taken() {
     let (mark, bytes) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicUsize::new(1)));
     let (marks, lengths) = (Arc::clone(&mark), Arc::clone(&bytes));
-    let metrics = move |_| Marked {
-        page: vec![b'x'; lengths.load(Ordering::Relaxed)],
-        mark: marks.load(Ordering::Relaxed),
+    let metrics = move |_, out: &mut dyn Write| {
+        out.write_all(&LONG_TEXT[..lengths.load(Ordering::Relaxed)])?;
+        Ok(marks.load(Ordering::Relaxed))
     };
     let site = Site { metrics: Box::new(metrics), ..site(0, Vec::new) };
-    let server = Running::start_unread(site, 2 * LONG_PAGE);
+    let server = Running::start_unread(site, 2 * *LONG_UNREAD);
     let mut client = server.connect();
     ask_as_scraper(&mut client);
     answer(&mut client);

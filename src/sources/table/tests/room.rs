@@ -46,16 +46,16 @@ fn a_flood_never_pushes_out_who_is_listed_or_our_own() {
     table.count(Some(mac(101)), WIRE, at(2));
     table.count(Some(mac(102)), WIRE, at(2));
     let books = &sources.snapshot()[0];
-    let tracked: Vec<Mac> = books.sources.iter().map(|source| source.row.mac()).collect();
+    let tracked: Vec<Mac> = books.sources.iter().map(|source| source.mac).collect();
     assert_eq!(tracked, [mac(0), mac(1), mac(100), mac(101), mac(102)]);
     assert_eq!((books.untracked_frames, books.frames()), (48, 53));
-    let own: Vec<bool> = books.sources.iter().map(|source| source.row.is_own()).collect();
+    let own: Vec<bool> = books.sources.iter().map(|source| source.own).collect();
     assert_eq!(own, [false, false, false, false, true]);
 
     // Once seen they are remembered for good.
     table.expire(at(1000));
     let books = &sources.snapshot()[0];
-    let tracked: Vec<Mac> = books.sources.iter().map(|source| source.row.mac()).collect();
+    let tracked: Vec<Mac> = books.sources.iter().map(|source| source.mac).collect();
     assert_eq!(tracked, [mac(100), mac(101), mac(102)]);
     assert_eq!(books.frames(), 53);
 }
@@ -66,7 +66,7 @@ fn who_is_approved_moves_to_reserved_room_and_back() {
     let sources = Sources::new(limits(1, 1), Arc::<List>::clone(&list)).unwrap();
     let mut table = sources.open("eth0");
     let tracked = |sources: &Sources| -> Vec<(Mac, u64)> {
-        sources.snapshot()[0].sources.iter().map(|source| (source.row.mac(), source.frames)).collect()
+        sources.snapshot()[0].sources.iter().map(|source| (source.mac, source.frames)).collect()
     };
     table.count(Some(mac(1)), WIRE, at(0));
     table.count(Some(mac(2)), WIRE, at(0));
@@ -100,10 +100,10 @@ fn an_own_address_stays_ours_until_it_is_forgotten() {
     // Its interface has gone.
     list.set(&[], &[]);
     table.expire(at(5));
-    assert!(sources.snapshot()[0].sources[0].row.is_own());
+    assert!(sources.snapshot()[0].sources[0].own);
     table.expire(at(100));
     table.count(Some(mac(1)), WIRE, at(100));
-    assert!(!sources.snapshot()[0].sources[0].row.is_own(), "whoever uses it now is a stranger");
+    assert!(!sources.snapshot()[0].sources[0].own, "whoever uses it now is a stranger");
 }
 
 #[test]
