@@ -172,7 +172,9 @@ impl Table {
             Met::Elsewhere(slot, reading) => {
                 handles.slot = Some(slot);
                 handles.catch_up(reading, seen[1]);
-                row.set_counted_since(seen[1].back_to(reading.first_steady_ms).unix_ms);
+                if reading.frames > 0 {
+                    row.set_counted_since(seen[1].back_to(reading.first_steady_ms).unix_ms);
+                }
             }
         }
         if place == Place::Ordinary {

@@ -1,11 +1,11 @@
 //! What the server says to a client, to the byte.
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{Shutdown, TcpStream};
 
 use crate::common::exporter::PORT;
-use crate::common::http::{self, Response, ask, connect, exchange, read_one, read_rest};
+use crate::common::http::{self, Response, ask, connect, exchange, inflated, read_one, read_rest};
 use crate::common::{Exporter, Namespace, root};
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -35,7 +35,7 @@ fn the_metrics_page_says_what_it_is() {
         let page = get(&namespace, path, "");
         assert_eq!(page.status, 200);
         assert_eq!(page.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
-        assert_eq!(page.header("vary"), Some("Accept-Encoding"));
+        assert_eq!(page.header("vary"), Some("Accept, Accept-Encoding"));
         assert_eq!(page.header("content-encoding"), None);
         assert_eq!(page.length(), page.body.len());
         assert!(page.text().ends_with('\n') && page.text().contains("\nmacwatch_build_info{"));
@@ -62,17 +62,38 @@ fn the_client_chooses_whether_the_page_is_compressed() {
         let page = get(&namespace, "/metrics", &format!("Accept-Encoding: {accept}\r\n"));
         assert_eq!(page.status, 200, "{accept}");
         assert_eq!(page.header("content-encoding"), gzip.then_some("gzip"), "{accept}");
-        assert_eq!(page.header("vary"), Some("Accept-Encoding"), "{accept}");
+        assert_eq!(page.header("vary"), Some("Accept, Accept-Encoding"), "{accept}");
         assert_eq!(page.header("content-type"), plain.header("content-type"), "{accept}");
         assert_eq!(page.length(), page.body.len(), "{accept}");
-        let mut body = page.body;
         if gzip {
-            assert!(body.len() < plain.body.len() / 2, "{accept}: {} bytes", body.len());
-            let mut text = Vec::new();
-            flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut text).unwrap();
-            body = text;
+            assert!(page.body.len() < plain.body.len() / 2, "{accept}: {} bytes", page.body.len());
         }
-        assert_eq!(families(&body), families(&plain.body), "{accept}");
+        assert_eq!(families(inflated(&page).as_bytes()), families(&plain.body), "{accept}");
+    }
+}
+
+#[test]
+fn the_client_chooses_the_format() {
+    if !root() {
+        return;
+    }
+    let namespace = Namespace::new();
+    let _exporter = server(&namespace);
+    let open = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let plain = "text/plain; version=0.0.4; charset=utf-8";
+    for (accept, expected) in [
+        ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;q=0.3", open),
+        ("application/openmetrics-text;version=1.0.0;q=0.3,text/plain;version=0.0.4;q=0.6", plain),
+        ("text/html, */*;q=0.8", plain),
+    ] {
+        for coding in ["gzip", "identity"] {
+            let headers = format!("Accept: {accept}\r\nAccept-Encoding: {coding}\r\n");
+            let page = get(&namespace, "/metrics", &headers);
+            assert_eq!(page.status, 200, "{accept}");
+            assert_eq!(page.header("content-type"), Some(expected), "{accept}");
+            assert_eq!(page.length(), page.body.len(), "{accept}");
+            assert_eq!(inflated(&page).ends_with("\n# EOF\n"), expected == open, "{accept}");
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 
+use crate::common::exporter::PORT;
 use crate::common::frames::{frame, send};
+use crate::common::http::{self, OPEN};
 use crate::common::{Engine, Exporter, Namespace, root, text, veth};
 
 /// Says that the page of today is the right one.
@@ -46,6 +48,11 @@ fn page(exporter: &Exporter<'_>) -> String {
     exporter.get("/metrics").unwrap().text()
 }
 
+/// The same in OpenMetrics.
+fn open_page(namespace: &Namespace) -> String {
+    http::request(namespace, PORT, "GET", "/metrics", OPEN).unwrap().text()
+}
+
 /// Replaces what differs from run to run: times, this process, this build, how often a test looked.
 fn masked(page: &str) -> String {
     let mut masked = String::new();
@@ -80,8 +87,15 @@ fn the_page_is_the_golden_one() {
         return;
     }
     let (ours, theirs) = (Namespace::new(), Namespace::new());
-    let found = masked(&page(&exporter(&ours, &theirs)));
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/metrics.txt");
+    let exporter = exporter(&ours, &theirs);
+    assert_golden("metrics.txt", &page(&exporter));
+    assert_golden("openmetrics.txt", &open_page(&ours));
+}
+
+#[track_caller]
+fn assert_golden(file: &str, page: &str) {
+    let found = masked(page);
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
     if std::env::var_os(BLESS).is_some() {
         std::fs::write(&golden, &found).unwrap();
     }

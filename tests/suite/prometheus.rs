@@ -1,5 +1,7 @@
 //! A real Prometheus scrapes the exporter and answers questions about what was sent.
 
+use std::collections::BTreeMap;
+
 use rustix::process::Signal;
 
 use crate::common::exporter::{BINARY, Metrics, PORT};
@@ -44,16 +46,40 @@ fn a_prometheus_knows_who_sent_how_much() {
     let increase = wait_for("an increase", || prometheus.query(&increase).filter(|value| *value > 0.0));
     assert!((99.9..3000.0).contains(&increase), "{increase}: extrapolated from a few seconds");
 
-    let metadata = prometheus.api("targets/metadata", &[]);
-    let kinds: std::collections::BTreeMap<&str, &str> = metadata
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| (one["metric"].as_str().unwrap(), one["type"].as_str().unwrap()))
-        .collect();
-    assert_eq!(kinds["macwatch_source_frames_total"], "counter");
-    assert_eq!(kinds["macwatch_source_bytes_total"], "counter");
+    let kinds = kinds(&prometheus, "macwatch");
     assert_eq!(kinds["macwatch_source_last_seen_timestamp_seconds"], "gauge");
+    // Families without `_total`, and of a type that the text format has not: it took OpenMetrics.
+    assert_eq!(kinds["macwatch_source_frames"], "counter");
+    assert_eq!(kinds["macwatch_source_bytes"], "counter");
+    assert_eq!(kinds["macwatch_source"], "info");
+    assert!(!kinds.contains_key("macwatch_source_frames_total"));
+}
+
+/// The families of a job, by type, as Prometheus keeps them.
+fn kinds(prometheus: &Prometheus<'_>, job: &str) -> BTreeMap<String, String> {
+    let metadata = prometheus.api("targets/metadata", &[("match_target", &format!("{{job=\"{job}\"}}"))]);
+    let text = |one: &serde_json::Value, key: &str| one[key].as_str().unwrap().to_owned();
+    metadata.as_array().unwrap().iter().map(|one| (text(one, "metric"), text(one, "type"))).collect()
+}
+
+/// What the beginnings cost a Prometheus that does not make use of them: a series for each.
+#[test]
+fn a_prometheus_takes_beginnings_for_series_of_their_own() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let exporter = Exporter::start(&ours, "-i mw0 --web.openmetrics-created");
+    exporter.wait_up("mw0");
+    send(&theirs, "peer0", &[frame(source(1), 100)]);
+    exporter.wait_frames("mw0", 1.0);
+    let prometheus = Prometheus::start(&ours, &config(&[("macwatch", PORT)]));
+    prometheus.wait_value("macwatch_source_frames_total", 1.0);
+    let since =
+        prometheus.query("macwatch_source_frames_created - macwatch_source_first_seen_timestamp_seconds");
+    assert_eq!(since, Some(0.0));
+    assert_eq!(prometheus.query("up"), Some(1.0));
 }
 
 /// What zero first is for, and what is lost without it.

@@ -3,12 +3,10 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 
-use flate2::read::GzDecoder;
-
 use crate::common::crowd::{CROWD, crowded};
 use crate::common::exporter::{Metrics, PORT};
 use crate::common::frames::{frame, send, source, text};
-use crate::common::http::{Response, connect_from, read_one, wait_begun};
+use crate::common::http::{Response, connect_from, inflated, read_one, wait_begun};
 use crate::common::{Exporter, Namespace, root, veth, wait_until};
 
 /// A Prometheus, as far as the exporter can tell: it has an address, and says what it is.
@@ -155,9 +153,7 @@ fn what_was_not_received_is_shown_at_zero_again() {
     let slow = scraper.ask("GET", "identity");
     wait_begun(&slow);
     let answer = read_one(&scraper.ask("GET", "gzip"), "GET");
-    let mut inflated = String::new();
-    GzDecoder::new(&answer.body[..]).read_to_string(&mut inflated).unwrap();
-    assert_eq!(frames(&Metrics::parse(&inflated), new), Some(0.0));
+    assert_eq!(frames(&Metrics::parse(&inflated(&answer)), new), Some(0.0));
     talk(&exporter, &theirs, newer, 4);
     let old_page = page(&read_one(&slow, "GET"));
     assert_eq!((frames(&old_page, new), frames(&old_page, newer)), (Some(0.0), None));

@@ -4,9 +4,14 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use flate2::read::GzDecoder;
 use socket2::{Domain, Socket, Type};
 
 use super::Namespace;
+
+/// Asks for OpenMetrics, as Debian's Prometheus does.
+pub(crate) const OPEN: &str = "Accept: application/openmetrics-text;version=1.0.0,\
+    application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n";
 
 /// A response, read to its end.
 #[derive(Debug)]
@@ -37,6 +42,20 @@ impl Response {
     /// The body as text.
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).unwrap()
+    }
+}
+
+/// The text of an answer, be it compressed or not.
+#[track_caller]
+pub(crate) fn inflated(answer: &Response) -> String {
+    match answer.header("content-encoding") {
+        None => answer.text(),
+        Some(coding) => {
+            assert_eq!(coding, "gzip");
+            let mut text = String::new();
+            GzDecoder::new(&answer.body[..]).read_to_string(&mut text).unwrap();
+            text
+        }
     }
 }
 
