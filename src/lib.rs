@@ -9,7 +9,7 @@
 //!  wire ─► capture (a thread per interface, pnet's channel) ─► sources (counter vectors, limits, expiry)
 //!                                                                 │ one snapshot
 //!  scraper ◄─ web (hyper: routes, limits) ◄─ exporter (families) ◄┘
-//!                                               └─► exposition (text format)
+//!                                               └─► exposition (text, OpenMetrics)
 //! ```
 //! That is the channel engine. With the kernel engine ([`capture::kernel`]) an eBPF program counts each frame in the
 //! kernel's receive path, the thread is only woken by the first frame of a new source, and `sources` reads the kernel's
@@ -22,7 +22,7 @@
 //! | module | what it is | knows |
 //! |---|---|---|
 //! | [`mac`], [`frame`], [`clock`] | addresses, headers, what a super-frame stands for, time | each other |
-//! | [`exposition`] | the text format | nothing of ours |
+//! | [`exposition`] | the text format and OpenMetrics, in pieces | nothing of ours |
 //! | [`tally`] | the seam between `sources` and tables that count by themselves | `mac` |
 //! | [`sources`] | who sent how much: the hot path and the books | the above; the `prometheus` crate |
 //! | [`interface`] | which interfaces exist (netlink), which are watched and why | `mac` |
@@ -65,7 +65,8 @@
 //! | accept errors | one warning for as long as they last; a pause after each |
 //! | clients do not read their answers | beyond 64 MiB of these, the connections that have been at it longest |
 //! | a scraper's answer breaks off | nothing: it is shown the same new sources at 0 again |
-//! | rendering fails | that scrape: 500 |
+//! | rendering fails | that scrape: 500; it is whole before its first byte is sent |
+//! | a kept page cannot be unpacked for a client | that connection, before the length that it was told |
 //! | the state file is damaged, or of a later version | what it knew: it is set aside, and a metric says so |
 //! | the state file cannot be read | nothing is written either, until it can be; a metric says so |
 //! | the state cannot be written (disk full, read-only) | what a restart would forget; tried again after a pause that doubles |

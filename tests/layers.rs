@@ -96,6 +96,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("http_body_util", &["web"]),
     ("procfs", &["exporter"]),
     ("csv", &["vendor"]),
+    ("flate2", &["web"]),
+    ("itoa", &["exposition"]),
     ("clap", &["cli", "main"]),
 ];
 
