@@ -96,7 +96,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("http_body_util", &["web"]),
     ("procfs", &["exporter"]),
     ("csv", &["vendor"]),
-    ("flate2", &["web"]),
+    ("flate2", &["state", "web"]),
     ("itoa", &["exposition"]),
     ("clap", &["cli", "main"]),
 ];

@@ -2,7 +2,10 @@
 
 use rustix::process::Signal;
 
+use crate::common::crowd::{crowd_of, sources_on};
+use crate::common::exporter::PORT;
 use crate::common::frames::{frame, send, source, text};
+use crate::common::http::{self, OPEN, inflated};
 use crate::common::{Engine, Exporter, Namespace, root, veth, wait_for};
 
 #[test]
@@ -91,6 +94,36 @@ fn what_is_dropped_is_told() {
     // It goes on.
     send(&theirs, "peer0", &[frame(source(2), 60)]);
     exporter.wait_frames("mw0", counted + 1.0);
+}
+
+/// Pages of 30 MB, and two scrapers and a person who want one at the same time.
+#[test]
+fn long_pages_take_little_memory() {
+    if !root() {
+        return;
+    }
+    const SOURCES: u32 = 65_536;
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    let exporter = crowd_of(SOURCES, &ours, &theirs, "--sources.max-total 70000");
+    let codings = ["gzip", "gzip", "identity"];
+    std::thread::scope(|scope| {
+        let scrapes = codings.map(|coding| {
+            let ours = &ours;
+            scope.spawn(move || {
+                let headers = format!("{OPEN}Accept-Encoding: {coding}\r\n");
+                inflated(&http::request(ours, PORT, "GET", "/metrics", &headers).unwrap())
+            })
+        });
+        for scrape in scrapes {
+            let page = scrape.join().unwrap();
+            assert_eq!(sources_on(&page), SOURCES);
+            assert!(page.len() > 25 << 20 && page.ends_with("\n# EOF\n"));
+        }
+    });
+    let status = std::fs::read_to_string(format!("/proc/{}/status", exporter.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")).unwrap();
+    let peak: u64 = peak.trim().parse().unwrap();
+    assert!(peak < 160 << 10, "{peak} KiB at the most");
 }
 
 #[test]
