@@ -16,6 +16,7 @@ use super::guard::Patience;
 use super::packed::{Packer, UNPACKING};
 use super::*;
 
+mod broken;
 mod receipts;
 
 const LONG: Duration = Duration::from_secs(600);
