@@ -38,7 +38,7 @@ fn its_reader_learns_that_it_is_not_whole() {
             http1::Builder::new().serve_connection(stream, service_fn(serve)).await.is_err()
         })
     });
-    let mut client = std::net::TcpStream::connect(address).unwrap();
+    let mut client = TcpStream::connect(address).unwrap();
     client.set_read_timeout(Some(DEADLINE)).unwrap();
     ask(&mut client, "/metrics");
     let mut answer = Vec::new();

@@ -153,3 +153,24 @@ fn a_page_counts_as_received_when_all_of_it_was_taken() {
     assert_eq!(answer(&mut slow).1.len(), LONG_PAGE);
     wait_received(&server, 1, Some(2));
 }
+
+#[test]
+fn a_page_is_shared_by_those_who_want_its_form() {
+    let (release, page) = held();
+    let metrics = move |wanted: Wanted, out: &mut dyn Write| {
+        page();
+        write!(out, "{}", wanted.offer).map(|()| 0)
+    };
+    let offers = ["a/a", "b/b"].map(|media| Offer { media, version: "1", content_type: media }).to_vec();
+    let site = Site { metrics: Box::new(metrics), offers, ..site(0, Vec::new) };
+    let server = Running::start(site, 9, PATIENT);
+    let mut clients = ["a/a", "b/b", "a/a", "b/b"].map(|accept| (accept, server.connect()));
+    for (n, (accept, client)) in clients.iter_mut().enumerate() {
+        write!(client, "GET /metrics HTTP/1.1\r\nHost: test\r\nAccept: {accept}\r\n\r\n").unwrap();
+        server.wait_in_flight(n + 1);
+    }
+    // One for the first alone, perhaps, who may have asked before the others; one of each form for the rest.
+    (0..3).for_each(|_| release.send(()).unwrap());
+    let pages = clients.map(|(_, mut client)| answer(&mut client).1);
+    assert_eq!(pages, [b"0", b"1", b"0", b"1"]);
+}
