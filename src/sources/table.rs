@@ -173,7 +173,9 @@ impl Table {
                 handles.slot = Some(slot);
                 handles.catch_up(reading, seen[1]);
                 if reading.frames > 0 {
-                    row.set_counted_since(seen[1].back_to(reading.first_steady_ms).unix_ms);
+                    // The kernel's coarse clock is a few milliseconds late.
+                    let since = seen[1].back_to(reading.first_steady_ms).unix_ms;
+                    row.set_counted_since(since.max(self.ledger.opened_unix_ms()));
                 }
             }
         }
