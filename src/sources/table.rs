@@ -58,7 +58,7 @@ enum Met {
     /// A frame of it is here.
     Here(Wire),
     /// It has been counted there.
-    Elsewhere(Slot, Reading),
+    Elsewhere { slot: Slot, reading: Reading, since_unix_ms: u64 },
 }
 
 impl Table {
@@ -169,14 +169,10 @@ impl Table {
         match met {
             Met::Before => {}
             Met::Here(wire) => handles.count(wire, seen[1]),
-            Met::Elsewhere(slot, reading) => {
+            Met::Elsewhere { slot, reading, since_unix_ms } => {
                 handles.slot = Some(slot);
                 handles.catch_up(reading, seen[1]);
-                if reading.frames > 0 {
-                    // The kernel's coarse clock is a few milliseconds late.
-                    let since = seen[1].back_to(reading.first_steady_ms).unix_ms;
-                    row.set_counted_since(since.max(self.ledger.opened_unix_ms()));
-                }
+                row.set_counted_since(since_unix_ms);
             }
         }
         if place == Place::Ordinary {
