@@ -315,6 +315,19 @@ static __noinline int super_frame(struct __sk_buff *skb, struct wire *wire)
 	return 0;
 }
 
+/* What is read twice may be another source's the second time. */
+static __always_inline __u32 read_once(const __u32 *slot)
+{
+	return *(const volatile __u32 *)slot;
+}
+
+static __always_inline bool is_owned(__u32 slot, const struct source *source)
+{
+	struct owner *owner = bpf_map_lookup_elem(&owners, &slot);
+
+	return owner && (owner->address & SOURCE_MASK) == source->address && owner->interface == source->interface;
+}
+
 /* The slot of a source that has none yet, or no more. Its number on success, a negative number without room. */
 static __always_inline int enter(const struct source *source, __u32 number, bool *is_new)
 {
@@ -360,14 +373,10 @@ static __always_inline int enter(const struct source *source, __u32 number, bool
 		__sync_fetch_and_add(holds, -1);
 	}
 	found = bpf_map_lookup_elem(&slots, source);
-	return found ? *found : -1;
-}
-
-static __always_inline bool is_owned(__u32 slot, const struct source *source)
-{
-	struct owner *owner = bpf_map_lookup_elem(&owners, &slot);
-
-	return owner && (owner->address & SOURCE_MASK) == source->address && owner->interface == source->interface;
+	if (!found)
+		return -1;
+	slot = read_once(found);
+	return is_owned(slot, source) ? slot : -1;
 }
 
 static __always_inline void tally(__u32 slot, const struct wire *wire)
@@ -423,7 +432,7 @@ int count(struct __sk_buff *skb)
 {
 	struct source source = { .address = 0, .interface = skb->ifindex };
 	struct wire wire = { .frames = 1, .bytes = skb->len };
-	__u32 *slot;
+	__u32 *found, slot;
 
 	if (direction == DIRECTION_IN && skb->pkt_type == PACKET_OUTGOING)
 		return 0;
@@ -434,11 +443,12 @@ int count(struct __sk_buff *skb)
 		return stranger(skb, &source, &wire);
 	if (skb->gso_size)
 		super_frame(skb, &wire);
-	slot = bpf_map_lookup_elem(&slots, &source);
-	if (!slot)
+	found = bpf_map_lookup_elem(&slots, &source);
+	if (!found)
 		return stranger(skb, &source, &wire);
-	if (is_owned(*slot, &source)) {
-		tally(*slot, &wire);
+	slot = read_once(found);
+	if (is_owned(slot, &source)) {
+		tally(slot, &wire);
 		return 0;
 	}
 	/* Forgotten while it was looked up. */
