@@ -59,6 +59,10 @@ pub trait Tallies: fmt::Debug + Send {
     /// Counts what arrives on the interface of this index from now on. Sources that have slots keep them.
     fn target(&mut self, index: u32);
 
+    /// Counts nothing from the next [`Self::grace`] on, until it has a target again: the interface is another's, or
+    /// has gone. Sources that have slots keep them.
+    fn release(&mut self);
+
     /// Counts no source that it does not know yet, from the next [`Self::grace`] on.
     fn close(&mut self);
 
@@ -83,7 +87,7 @@ pub trait Tallies: fmt::Debug + Send {
 
     /// The next frame of this source is a newcomer's. Its slot may count frames that are under way until the next
     /// [`Self::grace`]. False if the tables refused, and nothing has changed.
-    fn dismiss(&mut self, mac: Mac) -> bool;
+    fn dismiss(&mut self, mac: Mac, slot: Slot) -> bool;
 
     /// Waits until frames that are being counted now have been.
     fn grace(&self);

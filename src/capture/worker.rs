@@ -32,6 +32,9 @@ pub trait Sink: Send + 'static {
     /// The index of the interface that frames come from, before the first does; the same one again after an error.
     fn target(&mut self, _index: u32) {}
 
+    /// No more frames come, until there is another target.
+    fn release(&mut self) {}
+
     /// One read: a frame, or a super-frame that stands for several on the wire.
     fn frame(&mut self, frame: &[u8], wire: Wire, now: Moment);
 
@@ -262,6 +265,7 @@ impl<S: Sink> Capture<S> {
             tracing::warn!(interface, %error, "cannot stop hearing an interface that has gone");
         }
         while let Pause::Turn = self.read() {}
+        self.sink.release();
         self.target = None;
         self.channel = None;
         self.retry = None;

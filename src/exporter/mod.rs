@@ -102,6 +102,12 @@ impl Sink for Counter {
         }
     }
 
+    fn release(&mut self) {
+        if let Self::Notices(mirror, _) = self {
+            mirror.lock().release(Moment::now());
+        }
+    }
+
     #[inline]
     fn frame(&mut self, frame: &[u8], wire: Wire, now: Moment) {
         // A notice says that there is somebody new, no more: upkeep follows.

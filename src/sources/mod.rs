@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use prometheus::{IntCounterVec, Opts};
 
 use room::Room;
@@ -81,8 +81,23 @@ pub struct Sources {
     mirrors: Mutex<Vec<Weak<Mutex<Table>>>>,
 }
 
-/// A table whose frames something else counts, shared by who looks after it and who makes pages.
-pub type Mirror = Arc<Mutex<Table>>;
+/// A table whose frames something else counts, shared by who looks after it and who makes pages. Dropped, its books
+/// are closed, though a page that is being made may have the table in its hands.
+#[derive(Debug)]
+pub struct Mirror(Arc<Mutex<Table>>);
+
+impl Mirror {
+    /// The table.
+    pub fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock()
+    }
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        self.lock().close(Moment::now());
+    }
+}
 
 impl Sources {
     /// No sources yet, and none remembered. The roster says who will have reserved room.
@@ -139,11 +154,11 @@ impl Sources {
 
     /// The same for frames that something else counts. The table is brought up to date whenever a snapshot is taken.
     pub fn open_mirror(self: &Arc<Self>, interface: &str, tallies: Box<dyn Tallies>) -> Mirror {
-        let mirror = Arc::new(Mutex::new(self.new_table(interface, Some(tallies))));
+        let table = Arc::new(Mutex::new(self.new_table(interface, Some(tallies))));
         let mut mirrors = self.mirrors.lock();
         mirrors.retain(|mirror| mirror.strong_count() > 0);
-        mirrors.push(Arc::downgrade(&mirror));
-        mirror
+        mirrors.push(Arc::downgrade(&table));
+        Mirror(table)
     }
 
     fn new_table(self: &Arc<Self>, interface: &str, tallies: Option<Box<dyn Tallies>>) -> Table {
@@ -155,10 +170,10 @@ impl Sources {
 
     /// Brings the tables up to date whose frames something else counts.
     fn catch_up(&self) {
-        let mirrors: Vec<Mirror> = self.mirrors.lock().iter().filter_map(Weak::upgrade).collect();
+        let tables: Vec<_> = self.mirrors.lock().iter().filter_map(Weak::upgrade).collect();
         let now = Moment::now();
-        for mirror in mirrors {
-            mirror.lock().catch_up(now);
+        for table in tables {
+            table.lock().catch_up(now);
         }
     }
 

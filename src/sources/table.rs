@@ -205,37 +205,42 @@ impl Table {
         // Read first: what changes meanwhile is seen next time.
         self.roster = self.sources.roster.generation();
         self.reserve();
-        let Self { rows, sources, tallies, ordinary, .. } = self;
-        for (mac, handles) in rows {
-            let standing = sources.roster.standing(*mac);
-            if standing.own {
-                handles.row().set_own();
-            }
-            let mut shift = |to| match tallies {
-                Some(tallies) if handles.slot.is_some() => tallies.shift(to),
-                _ => true,
-            };
-            match (handles.place, standing.is_reserved()) {
-                (Place::Ordinary, true) if sources.room.take(Place::Reserved) => {
-                    if shift(Place::Reserved) {
-                        sources.room.give_back(Place::Ordinary, 1);
-                        *ordinary -= 1;
-                        handles.place = Place::Reserved;
-                    } else {
-                        sources.room.give_back(Place::Reserved, 1);
-                    }
-                }
-                (Place::Reserved, false) if shift(Place::Ordinary) => {
-                    sources.room.demote();
-                    *ordinary += 1;
-                    handles.place = Place::Ordinary;
-                }
-                _ => {}
-            }
-        }
+        let macs: Vec<Mac> = self.rows.keys().copied().collect();
+        macs.into_iter().for_each(|mac| self.seat(mac));
         // It may have been silent for long.
         self.next_sweep_ms = now.steady_ms;
         self.told_full = false;
+    }
+
+    /// Gives a row the place that it now deserves, if that can be had.
+    fn seat(&mut self, mac: Mac) {
+        let Self { rows, sources, tallies, ordinary, .. } = self;
+        let Some(handles) = rows.get_mut(&mac) else { return };
+        let standing = sources.roster.standing(mac);
+        if standing.own {
+            handles.row().set_own();
+        }
+        let mut shift = |to| match tallies {
+            Some(tallies) if handles.slot.is_some() => tallies.shift(to),
+            _ => true,
+        };
+        match (handles.place, standing.is_reserved()) {
+            (Place::Ordinary, true) if sources.room.take(Place::Reserved) => {
+                if shift(Place::Reserved) {
+                    sources.room.give_back(Place::Ordinary, 1);
+                    *ordinary -= 1;
+                    handles.place = Place::Reserved;
+                } else {
+                    sources.room.give_back(Place::Reserved, 1);
+                }
+            }
+            (Place::Reserved, false) if shift(Place::Ordinary) => {
+                sources.room.demote();
+                *ordinary += 1;
+                handles.place = Place::Ordinary;
+            }
+            _ => {}
+        }
     }
 
     /// Says once that frames of further sources are counted as untracked, and again when there was room between.
@@ -283,6 +288,21 @@ impl Table {
             && (is_crowded(self.ordinary, per_interface) || self.sources.room.is_crowded())
     }
 
+    /// Closes the books: the series are gone from the page and the vectors, the room is free. Once is enough.
+    pub(super) fn close(&mut self, now: Moment) {
+        self.close_tallies(now);
+        self.sources.close(&self.ledger);
+        let interface = self.ledger.interface();
+        for handles in self.rows.values() {
+            handles.row().forget(&self.sources, interface);
+            self.sources.memory.keep(interface, handles.row().remembered(), now);
+        }
+        self.sources.room.give_back(Place::Ordinary, self.ordinary);
+        self.sources.room.give_back(Place::Reserved, self.rows.len() - self.ordinary);
+        self.ordinary = 0;
+        self.rows.clear();
+    }
+
     #[cold]
     fn sweep(&mut self, now: Moment) {
         self.catch_up(now);
@@ -305,7 +325,7 @@ impl Table {
                 return true;
             }
             if let Some(tallies) = tallies {
-                if handles.slot.is_some() && !tallies.dismiss(*mac) {
+                if handles.slot.is_some_and(|slot| !tallies.dismiss(*mac, slot)) {
                     return true;
                 }
                 leaving.push((*mac, handles.clone()));
@@ -352,18 +372,9 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Closes the books: the series are gone from the page and the vectors, the room is free.
 impl Drop for Table {
     fn drop(&mut self) {
-        let now = Moment::now();
-        self.close_tallies(now);
-        self.sources.close(&self.ledger);
-        for handles in self.rows.values() {
-            handles.row().forget(&self.sources, self.ledger.interface());
-            self.sources.memory.keep(self.ledger.interface(), handles.row().remembered(), now);
-        }
-        self.sources.room.give_back(Place::Ordinary, self.ordinary);
-        self.sources.room.give_back(Place::Reserved, self.rows.len() - self.ordinary);
+        self.close(Moment::now());
     }
 }
 

@@ -33,8 +33,12 @@ impl Engine {
     /// There are as many already as there can be.
     pub fn share(self: &Arc<Self>) -> io::Result<Share> {
         let number = self.maps.lock().numbers.pop();
-        let number =
-            number.ok_or_else(|| io::Error::other("the kernel engine counts on no more interfaces"))?;
+        let number = number.ok_or_else(|| {
+            let most = self.tables.size().interfaces;
+            io::Error::other(format!(
+                "the kernel engine counts on {most} interfaces at the most; --interface.exclude leaves some out"
+            ))
+        })?;
         self.tables.clear_books(number);
         Ok(Share { engine: Arc::clone(self), number, interface: None, arrivals: 0, waiting: 0 })
     }
@@ -77,27 +81,36 @@ const BPF_NOEXIST: u64 = 1;
 
 impl Tallies for Share {
     fn target(&mut self, index: u32) {
-        let before = self.interface.replace(index);
-        let mut maps = self.engine.maps.lock();
-        if let Some(before) = before.filter(|before| *before != index) {
+        if self.interface != Some(index) {
+            // The interface was made anew, or came back: its sources go on with what they have.
+            self.release();
             let tables = &self.engine.tables;
-            // The interface was made anew: its sources go on with what they have.
-            for slot in 0..tables.size().slots() {
-                let Some(owner) = tables.owner(slot).filter(|owner| owner.number == self.number) else {
-                    continue;
-                };
-                if let Err(error) = maps.slots.remove(&key(owner.mac, before)) {
-                    told(&error, "remove from", libc::ENOENT);
-                }
+            let mut maps = self.engine.maps.lock();
+            for (slot, owner) in tables.owned(self.number) {
                 tables.set_owner(slot, Owner { interface: index, ..owner });
-                if let Err(error) = maps.slots.insert(key(owner.mac, index), slot, BPF_NOEXIST) {
-                    told(&error, "insert into", libc::EEXIST);
+                // What is there counts for books that have had the interface so far, and are about to learn.
+                if let Err(error) = maps.slots.insert(key(owner.mac, index), slot, 0) {
+                    told(&error, "insert into", 0);
                 }
             }
-            maps.leave(before, self.number);
         }
-        if let Err(error) = maps.interfaces.insert(index, self.number, 0) {
+        self.interface = Some(index);
+        if let Err(error) = self.engine.maps.lock().interfaces.insert(index, self.number, 0) {
             told(&error, "insert into", 0);
+        }
+    }
+
+    fn release(&mut self) {
+        if self.interface.is_none() {
+            return;
+        }
+        self.close();
+        self.interface = None;
+        // Who is taking a slot right now has it after that, and is found below.
+        self.engine.grace();
+        let mut maps = self.engine.maps.lock();
+        for (slot, owner) in self.engine.tables.owned(self.number) {
+            maps.forget(&key(owner.mac, owner.interface), slot);
         }
     }
 
@@ -155,12 +168,9 @@ impl Tallies for Share {
         true
     }
 
-    fn dismiss(&mut self, mac: Mac) -> bool {
+    fn dismiss(&mut self, mac: Mac, slot: Slot) -> bool {
         let Some(interface) = self.interface else { return true };
-        match self.engine.maps.lock().slots.remove(&key(mac, interface)) {
-            Ok(()) => true,
-            Err(error) => told(&error, "remove from", libc::ENOENT),
-        }
+        self.engine.maps.lock().forget(&key(mac, interface), slot)
     }
 
     fn grace(&self) {
@@ -205,6 +215,17 @@ impl Maps {
         if let Err(error) = self.queue(place).push(slot, 0) {
             told(&error, "push onto", 0);
         }
+    }
+
+    /// Removes a source from the hash, unless it has another slot there: that of books which have taken the
+    /// interface over. False if that was refused.
+    fn forget(&mut self, key: &[u32; 3], slot: Slot) -> bool {
+        let removed = match self.slots.get(key, 0) {
+            Ok(found) if found == slot => self.slots.remove(key),
+            Ok(_) => return true,
+            Err(error) => Err(error),
+        };
+        removed.map_or_else(|error| told(&error, "remove from", libc::ENOENT), |()| true)
     }
 
     /// Counts no more newcomers of an interface, unless another's books have taken it over.

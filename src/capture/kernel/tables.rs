@@ -119,12 +119,16 @@ impl Tables {
         })
     }
 
-    /// Slots of sources that are not in these books yet.
-    pub(super) fn newcomers(&self, number: u32) -> Vec<(Slot, Owner)> {
+    /// Slots of these books' sources.
+    pub(super) fn owned(&self, number: u32) -> impl Iterator<Item = (Slot, Owner)> {
         (0..self.size.slots())
             .filter_map(|slot| Some((slot, self.owner(slot)?)))
-            .filter(|(_, owner)| owner.number == number && !owner.is_accepted)
-            .collect()
+            .filter(move |(_, owner)| owner.number == number)
+    }
+
+    /// Slots of sources that are not in these books yet.
+    pub(super) fn newcomers(&self, number: u32) -> Vec<(Slot, Owner)> {
+        self.owned(number).filter(|(_, owner)| !owner.is_accepted).collect()
     }
 
     pub(super) fn accept(&self, slot: Slot) {

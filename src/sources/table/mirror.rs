@@ -7,17 +7,34 @@ use std::mem;
 use super::{Met, Table, after, forget};
 use crate::clock::Moment;
 use crate::mac::Mac;
-use crate::tally::Newcomer;
+use crate::tally::{Newcomer, Place};
 
 impl Table {
     /// Says which interface the frames arrive on, before the first does.
     pub fn target(&mut self, index: u32, now: Moment) {
-        self.adopt(now);
+        self.settle_down(now);
         let Some(tallies) = &mut self.tallies else { return };
         tallies.target(index);
         for (mac, handles) in self.rows.iter_mut().filter(|(_, handles)| handles.slot.is_none()) {
             handles.slot = tallies.admit(*mac, handles.place);
         }
+    }
+
+    /// Says that no more frames arrive until there is another target: their interface has gone, or is another
+    /// table's from now on.
+    pub fn release(&mut self, now: Moment) {
+        let Some(tallies) = &mut self.tallies else { return };
+        tallies.release();
+        self.settle_down(now);
+    }
+
+    /// Forgets at once whoever waits for it.
+    fn settle_down(&mut self, now: Moment) {
+        if let Some(tallies) = self.tallies.as_ref().filter(|_| !self.leaving.is_empty()) {
+            tallies.grace();
+            self.finish(now);
+        }
+        self.adopt(now);
     }
 
     /// Brings the books up to date with what was counted elsewhere.
@@ -66,17 +83,21 @@ impl Table {
         };
         let mut appeared = false;
         for newcomer in newcomers.into_iter().filter(|newcomer| !leaving.contains(&newcomer.mac)) {
-            if let Some(handles) = self.rows.get_mut(&newcomer.mac) {
+            let Newcomer { mac, slot, place } = newcomer;
+            if let Some(handles) = self.rows.get_mut(&mac) {
                 // Remembered, and no slot was free for it.
-                handles.slot = Some(newcomer.slot);
+                handles.slot = Some(slot);
+                self.move_to(mac, place);
             } else if !self.appear(newcomer, now) {
                 continue;
             } else {
                 appeared = true;
             }
             if let Some(tallies) = &mut self.tallies {
-                tallies.accept(newcomer.slot);
+                tallies.accept(slot);
             }
+            // The tables may have been told of another roster meanwhile, or have had no other room.
+            self.seat(mac);
         }
         if appeared {
             self.sources.memory.appeared();
@@ -85,6 +106,16 @@ impl Table {
             let is_full = self.ordinary >= self.sources.limits().per_interface;
             self.tell_full(if is_full { "--sources.max" } else { "--sources.max-total" });
         }
+    }
+
+    /// Notes where a row has its room.
+    fn move_to(&mut self, mac: Mac, place: Place) {
+        let Some(handles) = self.rows.get_mut(&mac) else { return };
+        let before = mem::replace(&mut handles.place, place);
+        self.sources.room.force(place);
+        self.sources.room.give_back(before, 1);
+        self.ordinary += usize::from(place == Place::Ordinary);
+        self.ordinary -= usize::from(before == Place::Ordinary);
     }
 
     /// Makes the row of a newcomer; false if the crate refuses.
@@ -128,20 +159,25 @@ impl Table {
         tallies.grace();
         // Those who were met before that, and those who came back in the middle of being forgotten.
         self.finish(now);
-        let Some(tallies) = &mut self.tallies else { return };
+        self.settle_down(now);
+        let Some(mut tallies) = self.tallies.take() else { return };
         let mut slots = Vec::with_capacity(self.rows.len());
         for (mac, handles) in &self.rows {
             // Of what cannot be dismissed the slot is lost: it may be counted in.
-            if let Some(slot) = handles.slot.filter(|_| tallies.dismiss(*mac)) {
+            if let Some(slot) = handles.slot.filter(|slot| tallies.dismiss(*mac, *slot)) {
                 slots.push((slot, handles.place));
             }
         }
         tallies.grace();
-        self.read(now);
-        if let Some(tallies) = &mut self.tallies {
-            for (slot, place) in slots {
-                tallies.free(slot, place);
+        for handles in self.rows.values_mut() {
+            if let Some(slot) = handles.slot {
+                handles.catch_up(tallies.read(slot), now);
             }
         }
+        for (slot, place) in slots {
+            tallies.free(slot, place);
+        }
+        let (interface, books) = (self.ledger.interface(), self.ledger.snapshot());
+        tracing::debug!(interface = &**interface, frames = books.frames(), bytes = books.bytes(), "books closed");
     }
 }

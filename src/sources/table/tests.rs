@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::sources::{Limits, MOST_RESERVED, Memory, Nobody, Remembered, Roster, Standing};
 
+mod mirror;
 mod room;
 
 use room::List;
