@@ -24,6 +24,7 @@ mod learn;
 mod lifecycle;
 mod limits;
 mod load;
+mod moving;
 mod openmetrics;
 mod page;
 mod permissions;

@@ -8,6 +8,7 @@ pub(crate) mod engine;
 pub(crate) mod exporter;
 pub(crate) mod frames;
 pub(crate) mod http;
+pub(crate) mod inject;
 pub(crate) mod namespace;
 pub(crate) mod program;
 pub(crate) mod prometheus;
