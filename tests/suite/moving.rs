@@ -110,7 +110,8 @@ fn no_frame_is_lost_or_counted_twice_between_two_names() {
     let sent = thread::scope(|scope| {
         let pouring = scope.spawn(|| {
             // Those who talk all the time, and now and then somebody new.
-            let sources = (0..).map(|n| if n % 512 == 0 { random_source(n) } else { source((n % 300) as u32) });
+            let sources =
+                (0..).map(|n| if n % 512 == 0 { random_source(n) } else { source((n % 300) as u32) });
             let mut sent = 0;
             let mut sources = sources.into_iter();
             while !stop.load(Ordering::Relaxed) {
@@ -123,7 +124,8 @@ fn no_frame_is_lost_or_counted_twice_between_two_names() {
             ours.ip(&format!("link set mw{n} name mw{}", n + 1));
             let name = format!("mw{}", n + 1);
             exporter.wait_up(&name);
-            let page = exporter.wait_page("some frames", |page| page.interface("frames_total", &name) > 1000.0);
+            let page =
+                exporter.wait_page("some frames", |page| page.interface("frames_total", &name) > 1000.0);
             page.assert_balanced();
         }
         stop.store(true, Ordering::Relaxed);

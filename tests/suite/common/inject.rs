@@ -92,8 +92,11 @@ impl Injector {
             let slices: Vec<[IoSlice<'_>; 1]> =
                 frames[done..].iter().map(|frame| [IoSlice::new(frame)]).collect();
             let mut controls: Vec<_> = slices.iter().map(|_| SendAncillaryBuffer::default()).collect();
-            let mut messages: Vec<_> =
-                slices.iter().zip(&mut controls).map(|(slice, control)| MMsgHdr::new(slice, control)).collect();
+            let mut messages: Vec<_> = slices
+                .iter()
+                .zip(&mut controls)
+                .map(|(slice, control)| MMsgHdr::new(slice, control))
+                .collect();
             match sendmmsg(self.socket.as_fd(), &mut messages, SendFlags::empty()) {
                 Ok(sent) => done += sent,
                 Err(Errno::INTR | Errno::NOBUFS | Errno::AGAIN) => {}
