@@ -106,10 +106,10 @@ impl Engine {
         if cfg!(not(all(target_endian = "little", target_pointer_width = "64"))) {
             return Err(Refusal::unfit("it is made for little-endian machines of 64 bits"));
         }
-        Self::try_load(wants).map_err(|error| Refusal::of(&*error))
+        Self::try_load(wants, columns()).map_err(|error| Refusal::of(&*error))
     }
 
-    fn try_load(wants: Wants) -> Result<Self, Box<dyn Error>> {
+    fn try_load(wants: Wants, columns: u32) -> Result<Self, Box<dyn Error>> {
         // The kernel's own word for it.
         let too_many = || io::Error::from_raw_os_error(libc::E2BIG);
         let number = |size: usize| u32::try_from(size).map_err(|_| too_many());
@@ -117,7 +117,7 @@ impl Engine {
             ordinary: number(wants.total)?,
             reserved: number(wants.reserved)?,
             interfaces: INTERFACES,
-            columns: columns(),
+            columns,
         };
         if !size.is_countable() {
             return Err(too_many().into());
@@ -232,14 +232,4 @@ fn last_cpu(list: &str) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_cpu_of_a_list() {
-        for (list, last) in [("0", 0), ("0-1\n", 1), ("0-3,8", 8), ("0,2-5\n", 5)] {
-            assert_eq!(last_cpu(list), Some(last), "{list}");
-        }
-        assert_eq!(last_cpu(""), None);
-    }
-}
+mod tests;

@@ -178,6 +178,11 @@ impl Table {
             tallies.free(slot, place);
         }
         let (interface, books) = (self.ledger.interface(), self.ledger.snapshot());
-        tracing::debug!(interface = &**interface, frames = books.frames(), bytes = books.bytes(), "books closed");
+        tracing::debug!(
+            interface = &**interface,
+            frames = books.frames(),
+            bytes = books.bytes(),
+            "books closed"
+        );
     }
 }

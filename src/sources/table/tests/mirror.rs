@@ -91,7 +91,10 @@ impl Kernel {
             None if self.held.get(&number).copied().unwrap_or(0) >= PER_INTERFACE as i64 => return None,
             None => (self.ordinary.pop()?, Place::Ordinary),
         };
-        self.take(slot, Taken { mac, number, interface, place, is_accepted: false, reading: Reading::default() });
+        self.take(
+            slot,
+            Taken { mac, number, interface, place, is_accepted: false, reading: Reading::default() },
+        );
         Some(slot)
     }
 

@@ -1,0 +1,203 @@
+//! The program itself, on frames that are handed to it (`BPF_PROG_TEST_RUN`), which may be what no wire carries.
+//!
+//! It runs on the machine's kernel, so this takes root.
+
+use aya::programs::{TestRun as _, TestRunOptions};
+
+use super::*;
+use crate::tally::{Newcomer, Outside, Place, Tallies as _};
+
+/// The kernel takes the first 14 bytes of what it is given for an Ethernet header, and hides them from a socket filter
+/// (net/bpf/test_run.c: `bpf_prog_test_run_skb`). Those who see the frame are shown what follows.
+const HIDDEN: usize = 14;
+
+/// The kernel runs it on the loopback.
+const LOOPBACK: u32 = 1;
+
+const WANTS: Wants = Wants { direction: Direction::Both, per_interface: 4, total: 6, reserved: 2 };
+
+fn engine(wants: Wants) -> Option<std::sync::Arc<Engine>> {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: loads an eBPF program, which takes root");
+        return None;
+    }
+    Some(std::sync::Arc::new(Engine::load(wants).unwrap()))
+}
+
+fn frame(source: [u8; 6], bytes: usize) -> Vec<u8> {
+    let mut frame = [&[3, 0, 0, 0, 0, 1], &source[..], &[0x88, 0xb5]].concat();
+    frame.resize(bytes, 0);
+    frame
+}
+
+/// What of the frame user space gets to read.
+fn run(engine: &Engine, frame: &[u8], times: u32) -> u32 {
+    let data = [&[0; HIDDEN], frame].concat();
+    let program: &SocketFilter = engine.ebpf.program("count").unwrap().try_into().unwrap();
+    let options = TestRunOptions { data_in: Some(&data), repeat: times, ..TestRunOptions::default() };
+    program.test_run(options).unwrap().return_value
+}
+
+#[test]
+fn what_is_shorter_than_a_header_is_a_runt() {
+    let Some(engine) = engine(WANTS) else { return };
+    let mut share = engine.share().unwrap();
+    share.target(LOOPBACK);
+    let source = [2, 0, 0, 0, 0, 7];
+    for bytes in [1, 6, 11, 12, 13] {
+        assert_eq!(run(&engine, &frame(source, bytes), 1), 0);
+    }
+    assert_eq!(share.outside(), Outside { runt_frames: 5, ..Outside::default() });
+    assert_eq!(share.newcomers(), []);
+
+    // A header and no more is a frame.
+    assert_eq!(run(&engine, &frame(source, 14), 1), 14, "a notice");
+    assert_eq!(run(&engine, &frame(source, 15), 3), 0, "no more of them");
+    let [Newcomer { mac, slot, place: Place::Ordinary }] = share.newcomers()[..] else {
+        panic!("one newcomer")
+    };
+    assert_eq!(mac, Mac::new(source));
+    let reading = share.read(slot);
+    assert_eq!((reading.frames, reading.bytes), (4, 14 + 3 * 15));
+    assert_eq!(share.outside().runt_frames, 5);
+}
+
+#[test]
+fn any_source_counts_as_it_was_sent() {
+    let Some(engine) = engine(WANTS) else { return };
+    let mut share = engine.share().unwrap();
+    share.target(LOOPBACK);
+    let odd = [[0; 6], [0xff; 6], [1, 0, 0x5e, 0, 0, 1], [0x33, 0x33, 0, 0, 0, 1]];
+    for (source, times) in odd.into_iter().zip(1..) {
+        run(&engine, &frame(source, 60), times);
+    }
+    let newcomers = share.newcomers();
+    for (source, times) in odd.into_iter().zip(1..) {
+        let found = newcomers.iter().find(|newcomer| newcomer.mac == Mac::new(source)).unwrap();
+        assert_eq!(share.read(found.slot).frames, times, "{source:?}");
+    }
+    // The limit of one interface.
+    run(&engine, &frame([2; 6], 60), 3);
+    assert_eq!(share.newcomers().len(), 4);
+    let outside = share.outside();
+    assert_eq!((outside.untracked_frames, outside.untracked_bytes), (3, 180));
+}
+
+#[test]
+fn the_reserve_is_for_those_who_are_listed() {
+    let Some(engine) = engine(Wants { per_interface: 2, ..WANTS }) else { return };
+    let mut share = engine.share().unwrap();
+    share.target(LOOPBACK);
+    let listed = [[2, 1, 1, 1, 1, 1], [2, 1, 1, 1, 1, 2], [2, 1, 1, 1, 1, 3]];
+    share.reserve(&listed.map(Mac::new));
+    for n in 0..4 {
+        run(&engine, &frame([2, 0, 0, 0, 0, n], 60), 1);
+    }
+    for source in listed {
+        run(&engine, &frame(source, 60), 2);
+    }
+    let mut newcomers = share.newcomers();
+    newcomers.sort_by_key(|newcomer| newcomer.mac);
+    let places: Vec<_> = newcomers.iter().map(|newcomer| newcomer.place).collect();
+    assert_eq!(places, [Place::Ordinary, Place::Ordinary, Place::Reserved, Place::Reserved]);
+    assert_eq!(share.outside().untracked_frames, 4, "two strangers, and a listed one beyond the reserve");
+
+    // Forgotten, its slot is the next one's, who begins at 0.
+    let gone = newcomers[0];
+    newcomers.iter().for_each(|newcomer| share.accept(newcomer.slot));
+    assert!(share.dismiss(gone.mac, gone.slot));
+    share.grace();
+    share.free(gone.slot, gone.place);
+    run(&engine, &frame([2, 9, 9, 9, 9, 9], 60), 1);
+    let [newcomer] = share.newcomers()[..] else { panic!("one newcomer") };
+    assert_eq!(share.read(newcomer.slot).frames, 1);
+}
+
+/// Two books of one interface, one after the other and back, as when it is renamed.
+#[test]
+fn an_interface_is_counted_for_whoever_took_it_last() {
+    let Some(engine) = engine(WANTS) else { return };
+    let (mut first, mut second) = (engine.share().unwrap(), engine.share().unwrap());
+    first.target(LOOPBACK);
+    let frame = frame([2, 0, 0, 0, 0, 7], 60);
+    run(&engine, &frame, 2);
+    let [of_first] = first.newcomers()[..] else { panic!("one newcomer") };
+    first.accept(of_first.slot);
+
+    first.release();
+    assert_eq!(run(&engine, &frame, 1), 0, "nobody's");
+    second.target(LOOPBACK);
+    run(&engine, &frame, 3);
+    let [of_second] = second.newcomers()[..] else { panic!("one newcomer") };
+    second.accept(of_second.slot);
+    assert_eq!((first.read(of_first.slot).frames, second.read(of_second.slot).frames), (2, 3));
+
+    // Back, without a word from the other: what it has there is taken over.
+    first.target(LOOPBACK);
+    run(&engine, &frame, 5);
+    assert_eq!((first.read(of_first.slot).frames, second.read(of_second.slot).frames), (7, 3));
+    second.release();
+    run(&engine, &frame, 1);
+    assert_eq!(first.read(of_first.slot).frames, 8);
+    assert_eq!((first.newcomers(), second.newcomers()), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn there_is_an_end_of_interfaces() {
+    let Some(engine) = engine(WANTS) else { return };
+    let mut shares: Vec<Share> = (0..INTERFACES).map(|_| engine.share().unwrap()).collect();
+    let error = engine.share().unwrap_err().to_string();
+    assert!(error.contains("1024 interfaces at the most"), "{error}");
+    shares.pop();
+    engine.share().unwrap();
+}
+
+#[test]
+fn only_the_direction_that_was_asked_for() {
+    // What is handed to it is neither marked as sent nor as arrived by a card: it counts as arrived.
+    for (direction, expected) in [(Direction::Both, 1), (Direction::In, 1), (Direction::Out, 0)] {
+        let Some(engine) = engine(Wants { direction, ..WANTS }) else { return };
+        let mut share = engine.share().unwrap();
+        share.target(LOOPBACK);
+        run(&engine, &frame([2; 6], 60), 1);
+        assert_eq!(share.newcomers().len(), expected);
+    }
+}
+
+/// CPUs with a column of their own, and CPUs that share one: none takes a frame from another.
+#[test]
+fn no_cpu_loses_anothers_frames() {
+    const FRAMES: u32 = 300_000;
+    if !rustix::process::geteuid().is_root() {
+        return println!("skipped: loads an eBPF program, which takes root");
+    }
+    for columns in [1, 2, columns()] {
+        let engine = std::sync::Arc::new(Engine::try_load(WANTS, columns).unwrap());
+        let mut share = engine.share().unwrap();
+        share.target(LOOPBACK);
+        let cpus = thread::available_parallelism().unwrap().get();
+        thread::scope(|scope| {
+            for cpu in 0..cpus {
+                let engine = &engine;
+                scope.spawn(move || {
+                    let mut set = rustix::thread::CpuSet::new();
+                    set.set(cpu);
+                    rustix::thread::sched_setaffinity(None, &set).unwrap();
+                    run(engine, &frame([2; 6], 60), FRAMES);
+                });
+            }
+        });
+        let [newcomer] = share.newcomers()[..] else { panic!("one newcomer") };
+        let (reading, all) = (share.read(newcomer.slot), u64::from(FRAMES) * cpus as u64);
+        assert_eq!((reading.frames, reading.bytes), (all, all * 60), "{columns} columns");
+        assert!(reading.first_steady_ms <= reading.last_steady_ms);
+    }
+}
+
+#[test]
+fn the_last_cpu_of_a_list() {
+    for (list, last) in [("0", 0), ("0-1\n", 1), ("0-3,8", 8), ("0,2-5\n", 5)] {
+        assert_eq!(last_cpu(list), Some(last), "{list}");
+    }
+    assert_eq!(last_cpu(""), None);
+}
