@@ -110,7 +110,7 @@ fn who_is_forgotten_under_load_takes_no_frame_along() {
         return;
     }
     /// Sources that take turns, of which a third talks at a time.
-    const SOURCES: u64 = 3000;
+    const SOURCES: u128 = 3000;
     let full = std::env::var_os("MACWATCH_FULL").is_some();
     let deletions = if full { 60_000.0 } else { 6000.0 };
     let (ours, theirs) = (Namespace::new(), Namespace::new());
@@ -126,14 +126,14 @@ fn who_is_forgotten_under_load_takes_no_frame_along() {
                 scope.spawn(move || {
                     pin(cpu % cpus());
                     let injector = Injector::open(theirs, "peer0");
-                    let (mut sent, mut round) = (0, 0u64);
+                    let (mut sent, mut round) = (0, 0u128);
                     while !stop.load(Ordering::Relaxed) {
                         // Windows that wander: some are silent for a little more than the time-out.
-                        let elapsed = begun.elapsed().as_millis() as u64;
+                        let elapsed = begun.elapsed().as_millis();
                         let window = elapsed * SOURCES / 3300;
                         sent += injector.pour((0..512).map(|n| {
                             let near = (round * 512 + n) * 7919 % (SOURCES / 3);
-                            source(((window + near) % SOURCES) as u32)
+                            source(u32::try_from((window + near) % SOURCES).unwrap())
                         }));
                         round += 1;
                         if Engine::under_test() == Engine::Channel {

@@ -1,6 +1,5 @@
 //! Interfaces that are renamed, deleted, made anew and many, while frames pour in.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
@@ -9,16 +8,11 @@ use crate::common::inject::{Injector, random_source};
 use crate::common::namespace::silence;
 use crate::common::{Engine, Exporter, Namespace, root, veth, wait_until};
 
-/// What each interface had counted when its series left the page: frames, by interface.
-fn closed(exporter: &Exporter<'_>) -> HashMap<String, f64> {
+/// What each interface had counted when its series left the page, in frames.
+fn closed(exporter: &Exporter<'_>) -> Vec<f64> {
     let log = exporter.log();
-    let value = |line: &str, key: &str| {
-        line.split(&format!(" {key}=")).nth(1).unwrap().split(' ').next().unwrap().to_owned()
-    };
-    log.lines()
-        .filter(|line| line.contains("books closed"))
-        .map(|line| (value(line, "interface"), value(line, "frames").parse().unwrap()))
-        .collect()
+    let frames = |line: &str| line.split(" frames=").nth(1)?.split(' ').next()?.parse().ok();
+    log.lines().filter(|line| line.contains("books closed")).filter_map(frames).collect()
 }
 
 /// A name that is asked for stays with its counts when its interface takes another; the same sources talk on, and
@@ -102,16 +96,21 @@ fn no_frame_is_lost_or_counted_twice_between_two_names() {
     const NAMES: usize = 8;
     let (ours, theirs) = (Namespace::new(), Namespace::new());
     veth(&ours, "mw0", &theirs, "peer0");
-    let exporter = Exporter::start(&ours, "-i mw* --log.level debug --sources.max 4000");
+    // With a memory: under a name that was there before, sources are restored while they talk.
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let options = format!("-i mw* --log.level debug --sources.max 4000 --state.file {}", state.display());
+    let exporter = Exporter::start(&ours, &options);
     exporter.wait_up("mw0");
     let injector = Injector::open(&theirs, "peer0");
     let stop = AtomicBool::new(false);
-    let last = format!("mw{NAMES}");
+    let name = |n: usize| format!("mw{}", n % 3);
+    let last = name(NAMES);
     let sent = thread::scope(|scope| {
         let pouring = scope.spawn(|| {
             // Those who talk all the time, and now and then somebody new.
             let sources =
-                (0..).map(|n| if n % 512 == 0 { random_source(n) } else { source((n % 300) as u32) });
+                (0..u32::MAX).map(|n| if n % 512 == 0 { random_source(n.into()) } else { source(n % 300) });
             let mut sent = 0;
             let mut sources = sources.into_iter();
             while !stop.load(Ordering::Relaxed) {
@@ -121,8 +120,8 @@ fn no_frame_is_lost_or_counted_twice_between_two_names() {
         });
         let _stop = Stop(&stop);
         for n in 0..NAMES {
-            ours.ip(&format!("link set mw{n} name mw{}", n + 1));
-            let name = format!("mw{}", n + 1);
+            ours.ip(&format!("link set {} name {}", name(n), name(n + 1)));
+            let name = name(n + 1);
             exporter.wait_up(&name);
             let page =
                 exporter.wait_page("some frames", |page| page.interface("frames_total", &name) > 1000.0);
@@ -134,7 +133,7 @@ fn no_frame_is_lost_or_counted_twice_between_two_names() {
     let total = || {
         let page = exporter.scrape();
         page.assert_balanced();
-        let before: f64 = closed(&exporter).values().sum();
+        let before: f64 = closed(&exporter).iter().sum();
         (before + page.interface("frames_total", &last), page.interface("dropped_frames_total", &last))
     };
     if Engine::under_test() == Engine::Channel {
@@ -227,7 +226,7 @@ fn sixty_four_interfaces_at_once() {
     if !root() {
         return;
     }
-    const INTERFACES: usize = 64;
+    const INTERFACES: u32 = 64;
     const FRAMES: u64 = 2000;
     let (ours, theirs) = (Namespace::new(), Namespace::new());
     let mut here = String::new();
@@ -240,7 +239,7 @@ fn sixty_four_interfaces_at_once() {
     (0..INTERFACES).for_each(|n| silence(&theirs, &format!("peer{n}")));
     let exporter = Exporter::start(&ours, "-i mw*");
     (0..INTERFACES).for_each(|n| exporter.wait_up(&format!("mw{n}")));
-    let counted = |n: usize| exporter.scrape().interface("frames_total", &format!("mw{n}"));
+    let counted = |n: u32| exporter.scrape().interface("frames_total", &format!("mw{n}"));
     wait_until("transmit queues to run", || {
         (0..INTERFACES).all(|n| {
             send(&theirs, &format!("peer{n}"), &[frame(source(0), 60)]);
@@ -253,7 +252,7 @@ fn sixty_four_interfaces_at_once() {
             let theirs = &theirs;
             scope.spawn(move || {
                 for n in (sender..INTERFACES).step_by(4) {
-                    let own = n as u32 + 1;
+                    let own = n + 1;
                     let injector = Injector::open(theirs, &format!("peer{n}"));
                     injector.pour((0..FRAMES).map(|frame| source(if frame % 2 == 0 { 0 } else { own })));
                 }
@@ -263,7 +262,7 @@ fn sixty_four_interfaces_at_once() {
     for n in 0..INTERFACES {
         let name = format!("mw{n}");
         let page = exporter.wait_frames(&name, before.interface("frames_total", &name) + FRAMES as f64);
-        assert_eq!(page.source(&name, &text(source(n as u32 + 1))).0, FRAMES as f64 / 2.0);
+        assert_eq!(page.source(&name, &text(source(n + 1))).0, FRAMES as f64 / 2.0);
         assert_eq!(page.interface("sources", &name), 2.0);
     }
     exporter.scrape().assert_balanced();

@@ -47,11 +47,11 @@ struct Taken {
 
 impl Kernel {
     fn new() -> Arc<Mutex<Self>> {
-        let slots = |range: std::ops::Range<usize>| range.rev().map(|slot| slot as Slot).collect();
+        let all: Vec<Slot> = (0..).take(TOTAL + RESERVED).collect();
         Arc::new(Mutex::new(Self {
-            slots: vec![None; TOTAL + RESERVED],
-            ordinary: slots(0..TOTAL),
-            reserved: slots(TOTAL..TOTAL + RESERVED),
+            slots: vec![None; all.len()],
+            ordinary: all[..TOTAL].to_vec(),
+            reserved: all[TOTAL..].to_vec(),
             steady_ms: 1000,
             ..Self::default()
         }))
@@ -132,8 +132,8 @@ impl Kernel {
     fn check(&self) {
         let free: BTreeSet<Slot> = self.ordinary.iter().chain(&self.reserved).copied().collect();
         assert_eq!(free.len(), self.ordinary.len() + self.reserved.len(), "freed twice: {self:?}");
-        for (slot, taken) in self.slots.iter().enumerate() {
-            assert_ne!(taken.is_some(), free.contains(&(slot as Slot)), "slot {slot}: {self:?}");
+        for (slot, taken) in (0..).zip(&self.slots) {
+            assert_ne!(taken.is_some(), free.contains(&slot), "slot {slot}: {self:?}");
         }
         for ((mac, interface), slot) in &self.hash {
             let taken = self.slots[*slot as usize].as_ref().expect("the hash leads to a free slot");
@@ -163,10 +163,10 @@ impl Tallies for Fake {
         if self.interface != Some(index) {
             self.release();
             let kernel = &mut *self.kernel.lock();
-            for (slot, taken) in kernel.slots.iter_mut().enumerate() {
+            for (slot, taken) in (0..).zip(&mut kernel.slots) {
                 if let Some(taken) = taken.as_mut().filter(|taken| taken.number == self.number) {
                     taken.interface = index;
-                    kernel.hash.insert((taken.mac, index), slot as Slot);
+                    kernel.hash.insert((taken.mac, index), slot);
                 }
             }
         }
@@ -178,9 +178,9 @@ impl Tallies for Fake {
         self.close();
         self.interface = None;
         let mut kernel = self.kernel.lock();
-        for (slot, taken) in kernel.slots.clone().iter().enumerate() {
+        for (slot, taken) in (0..).zip(&kernel.slots.clone()) {
             if let Some(taken) = taken.as_ref().filter(|taken| taken.number == self.number) {
-                kernel.forget(taken.mac, taken.interface, slot as Slot);
+                kernel.forget(taken.mac, taken.interface, slot);
             }
         }
     }
@@ -196,9 +196,9 @@ impl Tallies for Fake {
 
     fn newcomers(&mut self) -> Vec<Newcomer> {
         let kernel = self.kernel.lock();
-        let slots = kernel.slots.iter().enumerate();
+        let slots = (0..).zip(&kernel.slots);
         slots
-            .filter_map(|(slot, taken)| Some((slot as Slot, taken.as_ref()?)))
+            .filter_map(|(slot, taken)| Some((slot, taken.as_ref()?)))
             .filter(|(_, taken)| taken.number == self.number && !taken.is_accepted)
             .map(|(slot, taken)| Newcomer { mac: taken.mac, slot, place: taken.place })
             .collect()

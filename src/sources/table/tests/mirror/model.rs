@@ -186,7 +186,7 @@ impl World {
         let shown: u64 = books.iter().map(|books| books.frames()).sum();
         assert!(shown + self.closed <= self.sent, "{shown} shown, {} sent", self.sent);
         for books in &books {
-            let macs: BTreeSet<Mac> = books.sources.iter().map(|source| source.row.mac()).collect();
+            let macs: BTreeSet<Mac> = books.sources.iter().map(|source| source.mac).collect();
             assert_eq!(macs.len(), books.sources.len());
         }
     }
