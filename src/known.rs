@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
+use tokio::sync::Notify;
 
 use crate::inventory::{Entry, Inventory};
 use crate::mac::Mac;
@@ -17,6 +18,8 @@ pub struct Known {
     inventory: RwLock<Option<Arc<Inventory>>>,
     own: RwLock<HashSet<Mac>>,
     generation: AtomicU64,
+    /// Rung with each new generation.
+    changed: Notify,
 }
 
 impl Known {
@@ -28,7 +31,7 @@ impl Known {
     /// Takes another inventory.
     pub fn set_inventory(&self, inventory: Inventory) {
         *self.inventory.write() = Some(Arc::new(inventory));
-        self.generation.fetch_add(1, Ordering::Relaxed);
+        self.renew();
     }
 
     /// Takes the addresses of this host's interfaces. All zero is nobody's, the loopback's too.
@@ -37,8 +40,18 @@ impl Known {
         let mut own = self.own.write();
         if *own != macs {
             *own = macs;
-            self.generation.fetch_add(1, Ordering::Relaxed);
+            self.renew();
         }
+    }
+
+    fn renew(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// Waits until something has changed since this last returned. One waits at a time.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 }
 

@@ -95,6 +95,7 @@ pub trait Tallies: fmt::Debug + Send {
     /// Takes back a slot that nothing counts in any more.
     fn free(&mut self, slot: Slot, place: Place);
 
-    /// The addresses that have reserved room from now on.
-    fn reserve(&mut self, macs: &[Mac]);
+    /// The addresses that have reserved room from now on: those of the roster's generation, which is asked for unless
+    /// the tables have it.
+    fn reserve(&mut self, generation: u64, macs: &dyn Fn() -> Vec<Mac>);
 }

@@ -398,15 +398,16 @@ static __always_inline void tally(__u32 slot, const struct wire *wire)
 /* A frame of nobody who has a slot. What it returns is how much of the frame user space gets to read. */
 static __noinline int stranger(struct __sk_buff *skb, const struct source *source, const struct wire *wire)
 {
-	__u32 mine = column(), *number, at;
+	__u32 mine = column(), *found, number, at;
 	struct books *books;
 	bool is_new = false;
 	int slot = -1;
 
-	number = bpf_map_lookup_elem(&interfaces, &source->interface);
-	if (!number)
+	found = bpf_map_lookup_elem(&interfaces, &source->interface);
+	if (!found)
 		return 0;
-	at = *number * columns + mine;
+	number = read_once(found);
+	at = number * columns + mine;
 	books = bpf_map_lookup_elem(&all_books, &at);
 	if (!books)
 		return 0;
@@ -414,7 +415,7 @@ static __noinline int stranger(struct __sk_buff *skb, const struct source *sourc
 		add(&books->runts, 1, mine);
 		return 0;
 	}
-	slot = enter(source, *number, &is_new);
+	slot = enter(source, number, &is_new);
 	if (slot < 0) {
 		add(&books->untracked_frames, wire->frames, mine);
 		add(&books->untracked_bytes, wire->bytes, mine);

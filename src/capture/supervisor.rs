@@ -137,8 +137,18 @@ impl<D: Destination> Supervisor<D> {
         self.rename(&wanted, deleted);
         let gone: Vec<String> =
             self.watched.keys().filter(|name| !wanted.contains_key(name.as_str())).cloned().collect();
-        for name in gone {
-            self.lose(&name, interfaces);
+        let mut ended: Vec<_> = gone.iter().filter_map(|name| self.lose(name, interfaces)).collect();
+        // All at once: each takes some milliseconds to count what is under way.
+        for (watched, _) in &mut ended {
+            watched.worker.hang_up();
+        }
+        for (Watched { worker, status, .. }, deleted) in ended {
+            // The thread counts what is left in the queue before it ends.
+            drop(worker);
+            // Bound to an interface that goes on without us, a socket would only cost that one time.
+            if deleted {
+                self.sockets.give_back(status.socket());
+            }
         }
         for interface in wanted.values() {
             self.keep(interface, deleted);
@@ -202,19 +212,18 @@ impl<D: Destination> Supervisor<D> {
         }
     }
 
-    /// A watched interface is not there any more, or not to be watched.
-    fn lose(&mut self, name: &str, interfaces: &[Interface]) {
+    /// A watched interface is not there any more, or not to be watched. What is to be ended because of that, and
+    /// whether the interface was deleted.
+    fn lose(&mut self, name: &str, interfaces: &[Interface]) -> Option<(Watched<D::Sink>, bool)> {
         let now = interfaces.iter().find(|interface| interface.name == name);
-        let Some(watched) = self.watched.get_mut(name) else {
-            return;
-        };
+        let watched = self.watched.get_mut(name)?;
         if watched.named {
             let link = if now.is_some() { Link::Unfit } else { Link::Absent };
             if watched.index.take().is_some() {
                 watched.worker.release();
             }
             watched.become_(link, now);
-            return;
+            return None;
         }
         let why = now.map_or_else(
             || "it is gone".to_owned(),
@@ -226,14 +235,7 @@ impl<D: Destination> Supervisor<D> {
         tracing::info!(interface = name, why, "no longer capturing");
         self.board.remove(name);
         let deleted = watched.index.is_none_or(|index| interfaces.iter().all(|one| one.index != index));
-        if let Some(Watched { worker, status, .. }) = self.watched.remove(name) {
-            // The thread counts what is left in the queue before it ends.
-            drop(worker);
-            // Bound to an interface that goes on without us, a socket would only cost that one time.
-            if deleted {
-                self.sockets.give_back(status.socket());
-            }
-        }
+        self.watched.remove(name).map(|watched| (watched, deleted))
     }
 
     /// An interface that is there and is to be watched.
@@ -273,9 +275,9 @@ impl<D: Destination> Supervisor<D> {
 
     /// Starts a thread for an interface; false if that failed, to be tried again.
     fn start(&mut self, name: &str) -> bool {
-        let started = self.sockets.take().and_then(|socket| {
+        let started = self.destination.open(name).and_then(|sink| {
+            let socket = self.sockets.take()?;
             let status = Arc::new(Status::new(name, Arc::clone(&socket), Arc::clone(&self.changed)));
-            let sink = self.destination.open(name)?;
             let worker = Worker::start(socket, Arc::clone(&status), sink, self.settings.promiscuous)?;
             Ok((worker, status))
         });

@@ -52,7 +52,8 @@ enum Command<S> {
     Rename(Arc<Status>, S),
 }
 
-/// A running thread. Dropping it ends the thread and waits for it, which takes no longer than a batch.
+/// A running thread. Dropping it ends the thread and waits for it, which takes a batch, or
+/// some milliseconds where the sink waits for frames that are being counted elsewhere.
 #[derive(Debug)]
 pub(super) struct Worker<S> {
     commands: Option<Sender<Command<S>>>,

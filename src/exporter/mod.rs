@@ -33,6 +33,7 @@ use process::Process;
 use reload::Reloader;
 use remember::Diary;
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 
 /// What the exporter needs to know.
 #[derive(Clone, Debug)]
@@ -120,17 +121,15 @@ impl Sink for Counter {
         match self {
             Self::Frames(table) => table.expire(now),
             Self::Notices(mirror, engine) => {
-                let mut table = mirror.lock();
-                let due = table.expire(now);
-                if !table.is_waiting() {
-                    return due;
+                let mut due = mirror.lock().expire(now);
+                while mirror.lock().is_waiting() {
+                    // Pages are made meanwhile.
+                    engine.grace();
+                    let mut table = mirror.lock();
+                    table.finish(Moment::now());
+                    due = table.expire(Moment::now());
                 }
-                // Pages are made meanwhile.
-                drop(table);
-                engine.grace();
-                let mut table = mirror.lock();
-                table.finish(Moment::now());
-                table.expire(Moment::now())
+                due
             }
         }
     }
@@ -166,6 +165,7 @@ pub async fn run(
     supervisor.reconcile(&listing);
 
     let traffic = Arc::<Traffic>::default();
+    let settling = settle(Arc::clone(&known), Arc::clone(&sources));
     let metrics = Metrics {
         sources: Arc::clone(&sources),
         known,
@@ -211,6 +211,7 @@ pub async fn run(
         () = supervisor.follow(follower) => {}
         () = reloader.follow(requests, hangups) => {}
         () = remember::follow(diary.as_ref(), &sources) => {}
+        () = settling => {}
     }
     let books = sources.snapshot();
     // Ends the threads; each hands over what it knew.
@@ -231,6 +232,18 @@ fn offer(format: &Format) -> Offer {
         Format::Text => Offer { media: "text/plain", version: "0.0.4", content_type },
         Format::OpenMetrics { .. } => {
             Offer { media: "application/openmetrics-text", version: "1.0.0", content_type }
+        }
+    }
+}
+
+/// Tells whoever counts at once who has come to be known: a flood may have taken all other room. For good; cancel it
+/// to stop.
+async fn settle(known: Arc<Known>, sources: Arc<Sources>) {
+    loop {
+        known.changed().await;
+        let sources = Arc::clone(&sources);
+        if let Err(error) = spawn_blocking(move || sources.catch_up()).await {
+            tracing::error!(%error, "settling who has reserved room ended badly");
         }
     }
 }

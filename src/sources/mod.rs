@@ -168,8 +168,8 @@ impl Sources {
         Table::new(Arc::clone(self), ledger, tallies, Moment::now())
     }
 
-    /// Brings the tables up to date whose frames something else counts.
-    fn catch_up(&self) {
+    /// Brings the tables up to date whose frames something else counts, and what counts them with the roster.
+    pub fn catch_up(&self) {
         let tables: Vec<_> = self.mirrors.lock().iter().filter_map(Weak::upgrade).collect();
         let now = Moment::now();
         for table in tables {

@@ -47,6 +47,13 @@ impl Row {
         let values = [interface, text.as_str()];
         let mut frames = sources.frames.get_metric_with_label_values(&values)?;
         let mut bytes = sources.bytes.get_metric_with_label_values(&values)?;
+        if frames.get() > 0 && is_labelled(&frames, &values) {
+            // Those of books of the same name that are still being closed, on another thread: these begin at 0.
+            drop(sources.frames.remove_label_values(&values));
+            drop(sources.bytes.remove_label_values(&values));
+            frames = sources.frames.get_metric_with_label_values(&values)?;
+            bytes = sources.bytes.get_metric_with_label_values(&values)?;
+        }
         // The vectors know their counters by a 64-bit hash of the labels alone, and strangers choose the
         // labels: two sources may meet in one counter. The later one gets a pair of its own, so that the
         // page stays true; only `gather` over the vectors does not see it.
@@ -209,10 +216,11 @@ impl Handles {
         self.frames.inc_by(reading.frames.saturating_sub(self.frames.get()));
         self.bytes.inc_by(reading.bytes.saturating_sub(self.bytes.get()));
         // Only when there was a newer frame, or the time would wobble with the clock that people set.
-        if reading.frames > 0 && self.seen_steady_ms != reading.last_steady_ms {
+        if reading.last_steady_ms > 0 && self.seen_steady_ms != reading.last_steady_ms {
             self.seen_steady_ms = reading.last_steady_ms;
-            let seen = now.back_to(reading.last_steady_ms);
-            self.row.seen_unix_ms.store(seen.unix_ms, Ordering::Relaxed);
+            let seen = now.back_to(reading.last_steady_ms).unix_ms;
+            // The clock there is a few milliseconds late.
+            self.row.seen_unix_ms.store(seen.max(self.row.first_seen_unix_ms), Ordering::Relaxed);
         }
     }
 

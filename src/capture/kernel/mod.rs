@@ -22,7 +22,8 @@ mod tables;
 
 use std::collections::HashSet;
 use std::error::Error;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 use std::{fs, io, thread};
 
 use aya::maps::{HashMap, Map, MapData, Queue};
@@ -33,6 +34,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::Direction;
 use crate::mac::Mac;
+use crate::sys::heap;
 use tables::{Size, Tables};
 
 pub use refusal::Refusal;
@@ -70,6 +72,8 @@ pub struct Engine {
     ebpf: Ebpf,
     tables: Tables,
     maps: Mutex<Maps>,
+    /// See [`Self::grace`].
+    spare: Mutex<Option<OwnedFd>>,
 }
 
 /// What takes a system call to change. Locked for as long as that takes.
@@ -81,8 +85,12 @@ struct Maps {
     interfaces: HashMap<MapData, u32, u32>,
     /// The keys of `listed`.
     reserved_for: HashSet<Mac>,
+    /// The roster's generation that they are of.
+    reserved_at: Option<u64>,
     /// The log has been told that there are too many of these.
     told: bool,
+    /// When the next refusal is worth a line of the log.
+    quiet_until: Option<Instant>,
     /// Numbers of books that nobody has.
     numbers: Vec<u32>,
     /// Reserved slots that are lent to ordinary sources: so many of the next ordinary ones to be freed go back.
@@ -106,7 +114,11 @@ impl Engine {
         if cfg!(not(all(target_endian = "little", target_pointer_width = "64"))) {
             return Err(Refusal::unfit("it is made for little-endian machines of 64 bits"));
         }
-        Self::try_load(wants, columns()).map_err(|error| Refusal::of(&*error))
+        let engine = Self::try_load(wants, columns()).map_err(|error| Refusal::of(&*error))?;
+        engine.try_attach()?;
+        // Reading the kernel's type information, which the loader does unasked, leaves megabytes behind.
+        heap::give_back();
+        Ok(engine)
     }
 
     fn try_load(wants: Wants, columns: u32) -> Result<Self, Box<dyn Error>> {
@@ -152,7 +164,9 @@ impl Engine {
             listed: take(&mut ebpf, "listed")?.try_into()?,
             interfaces: take(&mut ebpf, "interfaces")?.try_into()?,
             reserved_for: HashSet::new(),
+            reserved_at: None,
             told: false,
+            quiet_until: None,
             numbers: (0..size.interfaces).rev().collect(),
             owed: 0,
         };
@@ -167,18 +181,28 @@ impl Engine {
         let (owners, tallies, books, held) = (owners?, tallies?, books?, held?);
         let arrays = [owners.fd().as_fd(), tallies.fd().as_fd(), books.fd().as_fd(), held.fd().as_fd()];
         let tables = Tables::map(size, arrays)?;
-        Ok(Self { ebpf, tables, maps: Mutex::new(maps) })
+        Ok(Self { ebpf, tables, maps: Mutex::new(maps), spare: Mutex::new(spare_socket().ok()) })
     }
 
     /// Puts the program on a socket, in the place of any other filter.
     ///
     /// # Errors
     ///
-    /// That of setsockopt(2): `ENOMEM`.
+    /// That of setsockopt(2): `ENOMEM` where net.core.optmem_max is too small for the program twice, for the one that
+    /// is replaced counts until it has been.
     pub fn attach(&self, socket: impl AsFd) -> io::Result<()> {
         let program = self.ebpf.program("count").ok_or(io::ErrorKind::NotFound)?;
         let program: &SocketFilter = program.try_into().map_err(io::Error::other)?;
-        program.attach(socket).map_err(io::Error::other)
+        program.attach(socket).map_err(|error| {
+            refusal::code(&error).map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error)
+        })
+    }
+
+    /// Whether a socket can hold the program, and have it replaced by itself.
+    fn try_attach(&self) -> Result<(), Refusal> {
+        let socket = spare_socket().map_err(|error| Refusal::of(&error))?;
+        let attached = self.attach(&socket).and_then(|()| self.attach(&socket));
+        attached.map_err(|error| Refusal::of_attaching(&error))
     }
 
     /// Whether `CAP_BPF` is needed for good, not only to load the program.
@@ -190,15 +214,26 @@ impl Engine {
     /// out a grace period of RCU, which runs of socket filters are inside of (net/packet/af_packet.c:
     /// `packet_release`, `run_filter`). It takes some milliseconds and no CPU.
     pub fn grace(&self) {
-        match socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None) {
+        let mut spare = self.spare.lock();
+        // Without a descriptor to be had, the one that was put by for this serves, until there is another.
+        match spare_socket() {
             Ok(socket) => drop(socket),
-            // No descriptor to be had. The longest run takes microseconds; a second is no proof, but ample.
+            Err(_) if spare.is_some() => drop(spare.take()),
             Err(error) => {
-                tracing::debug!(%error, "no socket to wait out a grace period with");
+                tracing::warn!(%error, "no socket to wait with until frames have been counted; waiting for a second");
+                // The longest run takes microseconds.
                 thread::sleep(std::time::Duration::from_secs(1));
             }
         }
+        if spare.is_none() {
+            *spare = spare_socket().ok();
+        }
     }
+}
+
+/// A packet socket that hears nothing.
+fn spare_socket() -> io::Result<OwnedFd> {
+    Ok(socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?)
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, String> {
@@ -220,10 +255,9 @@ fn columns() -> u32 {
     last.map_or_else(guess, |last| last.saturating_add(1)).min(MOST_COLUMNS) + 1
 }
 
-/// Whether bottom halves may interrupt each other (Documentation/core-api/real-time/differences.rst). Such kernels say
-/// so in kernel/sysfs.c.
+/// Whether bottom halves may interrupt each other. Such a kernel says so in its version (init/Makefile: `uname -v`).
 fn is_realtime() -> bool {
-    fs::read_to_string("/sys/kernel/realtime").is_ok_and(|flag| flag.trim() == "1")
+    rustix::system::uname().version().to_string_lossy().contains("PREEMPT_RT")
 }
 
 /// The last number of a list such as `0-3,8` (Documentation/admin-guide/cputopology.rst).

@@ -46,6 +46,17 @@ impl Refusal {
         Self::explain(error, &Circumstances::look())
     }
 
+    /// What became of putting the program on a socket.
+    pub(super) fn of_attaching(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::ENOMEM) => Self {
+                why: "a socket has no room for its program".to_owned(),
+                remedy: "raise it: sysctl net.core.optmem_max=131072",
+            },
+            _ => Self::of(error),
+        }
+    }
+
     /// A machine that the program was not written for.
     pub(super) fn unfit(why: &str) -> Self {
         Self { why: why.to_owned(), remedy: "the channel engine counts the same" }
@@ -95,7 +106,7 @@ impl Refusal {
 }
 
 /// The number of the system's error that all began with.
-fn code(error: &(dyn Error + 'static)) -> Option<i32> {
+pub(super) fn code(error: &(dyn Error + 'static)) -> Option<i32> {
     let mut next = Some(error);
     let mut code = None;
     while let Some(error) = next {

@@ -1,13 +1,15 @@
 //! One interface's share of the engine: the face of the tables that the books see.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, MapError, Queue};
 
 use super::tables::{Owner, address, key};
-use super::{Engine, MOST_LISTED, Maps};
+use super::{Engine, MOST_LISTED, Maps, refusal};
 use crate::mac::Mac;
 use crate::tally::{Newcomer, Outside, Place, Reading, Slot, Tallies};
 
@@ -21,8 +23,10 @@ pub struct Share {
     interface: Option<u32>,
     /// Arrivals that had been counted when the table was last looked through,
     arrivals: u64,
-    /// and how many newcomers found there have not been accepted.
+    /// how many newcomers found there have not been accepted,
     waiting: usize,
+    /// and whether there may be more.
+    look_again: bool,
 }
 
 impl Engine {
@@ -40,7 +44,14 @@ impl Engine {
             ))
         })?;
         self.tables.clear_books(number);
-        Ok(Share { engine: Arc::clone(self), number, interface: None, arrivals: 0, waiting: 0 })
+        Ok(Share {
+            engine: Arc::clone(self),
+            number,
+            interface: None,
+            arrivals: 0,
+            waiting: 0,
+            look_again: false,
+        })
     }
 }
 
@@ -48,7 +59,7 @@ impl Share {
     /// Gives a source a free slot that is in the hash from now on.
     fn insert(&self, maps: &mut Maps, mac: Mac, place: Place) -> Option<Slot> {
         let interface = self.interface?;
-        let slot = maps.queue(place).pop(0).ok()?;
+        let slot = maps.pop(place)?;
         let owner = Owner { mac, number: self.number, interface, place, is_accepted: true };
         self.engine.tables.set_owner(slot, owner);
         match maps.slots.insert(key(mac, interface), slot, BPF_NOEXIST) {
@@ -58,7 +69,7 @@ impl Share {
             }
             // It has just taken one by itself, and will be found.
             Err(error) => {
-                told(&error, "insert into", libc::EEXIST);
+                maps.is_expected(&error, "insert into", libc::EEXIST);
                 self.engine.tables.clear(slot);
                 maps.push(slot, place);
                 None
@@ -90,13 +101,14 @@ impl Tallies for Share {
                 tables.set_owner(slot, Owner { interface: index, ..owner });
                 // What is there counts for books that have had the interface so far, and are about to learn.
                 if let Err(error) = maps.slots.insert(key(owner.mac, index), slot, 0) {
-                    told(&error, "insert into", 0);
+                    maps.refused(&error, "insert into");
                 }
             }
         }
         self.interface = Some(index);
-        if let Err(error) = self.engine.maps.lock().interfaces.insert(index, self.number, 0) {
-            told(&error, "insert into", 0);
+        let mut maps = self.engine.maps.lock();
+        if let Err(error) = maps.interfaces.insert(index, self.number, 0) {
+            maps.refused(&error, "insert into");
         }
     }
 
@@ -122,13 +134,21 @@ impl Tallies for Share {
 
     fn newcomers(&mut self) -> Vec<Newcomer> {
         let (_, arrivals) = self.engine.tables.books(self.number);
-        if arrivals == self.arrivals && self.waiting == 0 {
+        // What a CPU wrote first need not be seen first, so one more look follows each that found something to do.
+        let is_same = arrivals == self.arrivals;
+        if is_same && self.waiting == 0 && !self.look_again {
             return Vec::new();
         }
+        self.look_again = !is_same;
         // Read before the tables are: who comes meanwhile is found now or next time.
         self.arrivals = arrivals;
-        let found = self.engine.tables.newcomers(self.number);
+        let mut found = self.engine.tables.newcomers(self.number);
         self.waiting = found.len();
+        let maps = self.engine.maps.lock();
+        found.retain(|(slot, owner)| {
+            maps.slots.get(&key(owner.mac, owner.interface), 0).is_ok_and(|found| found == *slot)
+        });
+        drop(maps);
         found.into_iter().map(|(slot, owner)| Newcomer { mac: owner.mac, slot, place: owner.place }).collect()
     }
 
@@ -153,14 +173,14 @@ impl Tallies for Share {
         let mut maps = self.engine.maps.lock();
         match to {
             Place::Reserved => {
-                let Ok(slot) = maps.reserved.pop(0) else { return false };
+                let Some(slot) = maps.pop(Place::Reserved) else { return false };
                 maps.push(slot, Place::Ordinary);
                 self.hold(Place::Ordinary, -1);
             }
             Place::Ordinary => {
-                match maps.ordinary.pop(0) {
-                    Ok(slot) => maps.push(slot, Place::Reserved),
-                    Err(_) => maps.owed += 1,
+                match maps.pop(Place::Ordinary) {
+                    Some(slot) => maps.push(slot, Place::Reserved),
+                    None => maps.owed += 1,
                 }
                 self.hold(Place::Ordinary, 1);
             }
@@ -183,8 +203,12 @@ impl Tallies for Share {
         self.engine.maps.lock().push(slot, place);
     }
 
-    fn reserve(&mut self, macs: &[Mac]) {
-        self.engine.maps.lock().reserve(macs);
+    fn reserve(&mut self, generation: u64, macs: &dyn Fn() -> Vec<Mac>) {
+        let mut maps = self.engine.maps.lock();
+        if maps.reserved_at != Some(generation) {
+            maps.reserved_at = Some(generation);
+            maps.reserve(&macs());
+        }
     }
 }
 
@@ -203,6 +227,17 @@ impl Maps {
         }
     }
 
+    /// A slot that nobody has, if there is one.
+    fn pop(&mut self, place: Place) -> Option<Slot> {
+        match self.queue(place).pop(0) {
+            Ok(slot) => Some(slot),
+            Err(error) => {
+                self.is_expected(&error, "take a slot from", libc::ENOENT);
+                None
+            }
+        }
+    }
+
     /// Makes a slot anybody's.
     fn push(&mut self, slot: Slot, place: Place) {
         let place = if place == Place::Ordinary && self.owed > 0 {
@@ -213,7 +248,7 @@ impl Maps {
         };
         // Each queue has room for all slots.
         if let Err(error) = self.queue(place).push(slot, 0) {
-            told(&error, "push onto", 0);
+            self.refused(&error, "give a slot back to");
         }
     }
 
@@ -225,7 +260,7 @@ impl Maps {
             Ok(_) => return true,
             Err(error) => Err(error),
         };
-        removed.map_or_else(|error| told(&error, "remove from", libc::ENOENT), |()| true)
+        removed.map_or_else(|error| self.is_expected(&error, "remove from", libc::ENOENT), |()| true)
     }
 
     /// Counts no more newcomers of an interface, unless another's books have taken it over.
@@ -233,7 +268,7 @@ impl Maps {
         if self.interfaces.get(&interface, 0).is_ok_and(|now| now == number)
             && let Err(error) = self.interfaces.remove(&interface)
         {
-            told(&error, "remove from", libc::ENOENT);
+            self.is_expected(&error, "remove from", libc::ENOENT);
         }
     }
 
@@ -242,31 +277,56 @@ impl Maps {
         if macs.len() > most && !std::mem::replace(&mut self.told, true) {
             tracing::warn!(most, "too many listed sources; further ones compete for ordinary room");
         }
-        let wanted = macs.iter().take(most).copied().collect();
-        for mac in self.reserved_for.difference(&wanted) {
-            if let Err(error) = self.listed.remove(&address(*mac)) {
-                told(&error, "remove from", libc::ENOENT);
+        let wanted: HashSet<Mac> = macs.iter().take(most).copied().collect();
+        let Self { listed, reserved_for, .. } = self;
+        let mut refused = None;
+        // Those whose change is refused stay as they are, to be tried again with the next change.
+        reserved_for.retain(|mac| {
+            wanted.contains(mac)
+                || listed.remove(&address(*mac)).is_err_and(|error| {
+                    let is_gone = code(&error) == Some(libc::ENOENT);
+                    refused = refused.take().or((!is_gone).then_some(error));
+                    !is_gone
+                })
+        });
+        for mac in wanted {
+            if !reserved_for.contains(&mac) {
+                match listed.insert(address(mac), 1, 0) {
+                    Ok(()) => drop(reserved_for.insert(mac)),
+                    Err(error) => refused = Some(error),
+                }
             }
         }
-        for mac in wanted.difference(&self.reserved_for) {
-            if let Err(error) = self.listed.insert(address(*mac), 1, 0) {
-                told(&error, "insert into", 0);
-            }
+        if let Some(error) = refused {
+            self.refused(&error, "list all addresses with reserved room in");
+            self.reserved_at = None;
         }
-        self.reserved_for = wanted;
+    }
+
+    /// Whether a change failed for a reason that was to be expected. Tells of any other, once a minute.
+    fn is_expected(&mut self, error: &MapError, what: &'static str, expected: i32) -> bool {
+        let is_expected = code(error) == Some(expected);
+        if !is_expected {
+            self.refused(error, what);
+        }
+        is_expected
+    }
+
+    /// Tells of a refusal, once a minute: what fails for one source may fail for thousands.
+    fn refused(&mut self, error: &MapError, what: &'static str) {
+        let now = Instant::now();
+        if self.quiet_until.is_none_or(|until| until <= now) {
+            self.quiet_until = Some(now + Duration::from_secs(60));
+            let code = code(error);
+            tracing::error!(%error, ?code, "the kernel engine cannot {what} its tables");
+        }
     }
 }
 
-/// Logs a refusal unless it was to be expected; whether it was.
-fn told(error: &MapError, what: &'static str, expected: i32) -> bool {
-    let code = match error {
-        MapError::SyscallError(error) => error.io_error.raw_os_error(),
+/// The system's number of an error.
+fn code(error: &MapError) -> Option<i32> {
+    match error {
         MapError::KeyNotFound | MapError::ElementNotFound => Some(libc::ENOENT),
-        _ => None,
-    };
-    let is_expected = code == Some(expected);
-    if !is_expected {
-        tracing::error!(%error, ?code, "the kernel engine cannot {what} its tables");
+        _ => refusal::code(error),
     }
-    is_expected
 }

@@ -167,12 +167,13 @@ impl Tables {
             if frames > 0 {
                 reading.frames += frames;
                 reading.bytes += bytes;
-                first_ns = first_ns.min(first);
+                // 0 if that has not been seen yet: a CPU's stores may be seen in another order.
+                first_ns = first_ns.min(first.wrapping_sub(1));
                 last_ns = last_ns.max(last);
             }
         }
-        if reading.frames > 0 {
-            reading.first_steady_ms = clock::steady_ms(first_ns);
+        if last_ns > 0 {
+            reading.first_steady_ms = clock::steady_ms(first_ns.min(last_ns));
             reading.last_steady_ms = clock::steady_ms(last_ns);
         }
         reading

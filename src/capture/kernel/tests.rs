@@ -89,7 +89,7 @@ fn the_reserve_is_for_those_who_are_listed() {
     let mut share = engine.share().unwrap();
     share.target(LOOPBACK);
     let listed = [[2, 1, 1, 1, 1, 1], [2, 1, 1, 1, 1, 2], [2, 1, 1, 1, 1, 3]];
-    share.reserve(&listed.map(Mac::new));
+    share.reserve(1, &|| listed.map(Mac::new).to_vec());
     for n in 0..4 {
         run(&engine, &frame([2, 0, 0, 0, 0, n], 60), 1);
     }

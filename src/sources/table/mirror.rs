@@ -37,8 +37,11 @@ impl Table {
         self.adopt(now);
     }
 
-    /// Brings the books up to date with what was counted elsewhere.
+    /// Brings the books up to date with what was counted elsewhere, and the tables with who has reserved room.
     pub fn catch_up(&mut self, now: Moment) {
+        if self.tallies.is_some() && self.roster != self.sources.roster.generation() {
+            self.settle(now);
+        }
         self.adopt(now);
         self.read(now);
     }
@@ -65,7 +68,7 @@ impl Table {
     /// Tells the tables who has reserved room.
     pub(super) fn reserve(&mut self) {
         if let Some(tallies) = &mut self.tallies {
-            tallies.reserve(&self.sources.roster.reserved());
+            tallies.reserve(self.roster, &|| self.sources.roster.reserved());
         }
     }
 
@@ -125,7 +128,7 @@ impl Table {
             self.next_sweep_ms = after(now, self.sources.limits().idle_timeout);
         }
         let reading = tallies.read(slot);
-        let met = if reading.frames > 0 { now.back_to(reading.first_steady_ms) } else { now };
+        let met = if reading.first_steady_ms > 0 { now.back_to(reading.first_steady_ms) } else { now };
         // The kernel's coarse clock is a few milliseconds late.
         let met = now.back_at(met.unix_ms.max(self.ledger.opened_unix_ms()));
         let remembered = self.sources.memory.first_seen_unix_ms(self.ledger.interface(), mac);

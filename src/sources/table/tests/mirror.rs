@@ -271,12 +271,12 @@ impl Tallies for Fake {
         kernel.push(slot, place);
     }
 
-    fn reserve(&mut self, macs: &[Mac]) {
+    fn reserve(&mut self, _: u64, macs: &dyn Fn() -> Vec<Mac>) {
         let mut kernel = self.kernel.lock();
         if let Some((interface, mac)) = kernel.surprise.take() {
             kernel.frame(interface, mac, false);
         }
-        kernel.listed = macs.iter().copied().collect();
+        kernel.listed = macs().into_iter().collect();
     }
 }
 
