@@ -1,11 +1,13 @@
 //! The whole chain as it is shipped: macwatch, Prometheus with the rules, Alertmanager with its configuration, and
 //! a webhook where a person would be. From the first frame of a stranger to what the person reads.
 //!
-//! Only Prometheus's intervals are shorter than those shipped. It is one test, so that its parts do not fight for
-//! the machine; `cargo test chain:: -- --nocapture` shows its log.
+//! Only Prometheus's intervals are shorter than those shipped. What happens to one exporter with an inventory is one
+//! test, so that its parts do not fight for the machine; `cargo test chain:: -- --nocapture` shows its log.
+
+mod sites;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -110,7 +112,7 @@ impl<'n> Chain<'n> {
     /// Waits until Prometheus has noticed that the exporter does not answer.
     #[track_caller]
     fn wait_up(&self, up: f64) {
-        self.prometheus.wait_value("up{job=\"macwatch\"}", up);
+        self.prometheus.wait_value("up{job=\"macwatch\",instance=\"localhost:10148\"}", up);
     }
 
     /// Ends the exporter by a signal and starts it anew once a scrape has failed.
@@ -125,18 +127,25 @@ impl<'n> Chain<'n> {
         exporter
     }
 
-    /// Waits until Prometheus has a frame of this source that is newer than now, by the machine's clock.
+    /// Waits until Prometheus has, of every exporter that knows this source, a frame of it that is newer than now, by
+    /// the machine's clock.
     #[track_caller]
     fn wait_heard(&self, source: &str) {
         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
         let newest =
-            format!("macwatch_source_last_seen_timestamp_seconds{{source_mac=\"{source}\"}} > {now}");
+            format!("min(macwatch_source_last_seen_timestamp_seconds{{source_mac=\"{source}\"}}) > {now}");
         wait_until("a newer frame", || self.prometheus.query(&newest).is_some());
     }
 }
 
+/// What is shipped for Prometheus and Alertmanager.
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus")
+}
+
 /// The shipped configuration, with shorter intervals and absolute paths.
-fn configuration(folder: &Path) -> String {
+fn configuration() -> String {
+    let folder = shipped();
     let shipped = fs::read_to_string(folder.join("prometheus.yml")).unwrap();
     assert_eq!(shipped.matches("_interval: 15s").count(), 2);
     shipped
@@ -149,7 +158,6 @@ fn a_stranger_is_one_notification_until_approved_and_a_flood_is_one() {
     if !root() {
         return;
     }
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus");
     let (ours, theirs) = (Namespace::new(), Namespace::new());
     veth(&ours, "mw0", &theirs, "peer0");
     let folder = tempfile::tempdir().unwrap();
@@ -162,8 +170,8 @@ fn a_stranger_is_one_notification_until_approved_and_a_flood_is_one() {
     let exporter = Exporter::start(&ours, &options);
     exporter.wait_up("mw0");
     let webhook = Webhook::start(&ours);
-    let _alertmanager = Alertmanager::start(&ours, &shipped.join("alertmanager.yml"));
-    let prometheus = Prometheus::start(&ours, &configuration(&shipped));
+    let _alertmanager = Alertmanager::start(&ours, &shipped().join("alertmanager.yml"));
+    let prometheus = Prometheus::start(&ours, &configuration());
     let chain = Chain { ours: &ours, theirs: &theirs, prometheus, webhook, begun: Instant::now() };
     let talkers = Talkers { sources: Mutex::default(), pause: Duration::from_millis(200) };
     let stop = AtomicBool::new(false);

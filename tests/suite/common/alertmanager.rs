@@ -44,6 +44,19 @@ impl Alertmanager {
         });
         alertmanager
     }
+
+    /// Waits until it has thought once more about all that it has: each time that it looks at a group of alerts, it
+    /// asks its log of notifications whether there is one to be sent.
+    #[track_caller]
+    pub(crate) fn wait_look(&self, namespace: &Namespace) {
+        let looks = || -> f64 {
+            let page = http::request(namespace, PORT, "GET", "/metrics", "").unwrap().text();
+            let line = page.lines().find_map(|line| line.strip_prefix("alertmanager_nflog_queries_total "));
+            line.unwrap_or_else(|| panic!("{page}")).parse().unwrap()
+        };
+        let before = looks();
+        wait_until("Alertmanager to look again", || looks() > before);
+    }
 }
 
 impl Drop for Alertmanager {
