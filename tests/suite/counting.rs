@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::common::frames::{Stop, frame, send, send_until, source, tagged, text};
+use crate::common::namespace::wait_carrier;
 use crate::common::{Exporter, Namespace, root, veth};
 
 #[test]
@@ -160,6 +161,39 @@ fn the_direction_is_that_which_was_asked_for() {
         assert_eq!(page.source("mw0", &text(source(2))), (sent, sent * 100.0), "{direction}");
         assert_eq!(page.sources("mw0").len(), if direction == "both" { 2 } else { 1 }, "{direction}");
     }
+}
+
+/// It listens, and asks nobody: what the machine sends is what others on it send.
+#[test]
+fn it_puts_nothing_on_the_wire() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let sent = |namespace: &Namespace, interface: &str| {
+        let told = namespace.run(&format!("ip -json -statistics link show {interface}"));
+        serde_json::from_str::<serde_json::Value>(&told).unwrap()[0]["stats64"]["tx"]["packets"]
+            .as_u64()
+            .unwrap()
+    };
+    let before = (sent(&ours, "mw0"), sent(&theirs, "peer0"));
+    for direction in ["both", "in"] {
+        let exporter = Exporter::start(&ours, &format!("-i mw0 --capture.direction {direction}"));
+        exporter.wait_up("mw0");
+        send(&theirs, "peer0", &[frame(source(1), 60), frame(source(2), 60)]);
+        exporter.wait_frames("mw0", 2.0);
+        ours.ip("link set mw0 down");
+        exporter.wait_down("mw0");
+        ours.ip("link set mw0 up");
+        wait_carrier(&ours, "mw0");
+        wait_carrier(&theirs, "peer0");
+        exporter.wait_up("mw0");
+        send(&theirs, "peer0", &[frame(source(3), 60)]);
+        exporter.wait_frames("mw0", 3.0);
+    }
+    let after = (sent(&ours, "mw0"), sent(&theirs, "peer0"));
+    assert_eq!((after.0 - before.0, after.1 - before.1), (0, 6));
 }
 
 /// A packet socket that is not bound yet hears every interface: the time between making and binding one is

@@ -84,6 +84,36 @@ fn the_inventory_and_our_own_addresses_are_known() {
     page.assert_balanced();
 }
 
+/// Who is known is a matter of the source address of frames alone: one device may have any IP address, or ten.
+#[test]
+fn a_known_source_is_known_under_any_ip_address() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let inventory = Inventory::new(&entry(1, "the printer"));
+    let exporter = Exporter::start(&ours, &format!("-i mw0 {}", inventory.option()));
+    exporter.wait_up("mw0");
+    let mac = source(1);
+    let announcement = |host: u8| {
+        let mut arp = vec![0xff; 6];
+        arp.extend(mac);
+        arp.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1]);
+        arp.extend(mac);
+        arp.extend([192, 0, 2, host, 0, 0, 0, 0, 0, 0, 192, 0, 2, host]);
+        arp.resize(60, 0);
+        arp
+    };
+    let announcements: Vec<_> = (1..=10).map(announcement).collect();
+    send(&theirs, "peer0", &announcements);
+    let page = exporter.wait_frames("mw0", 10.0);
+    assert_eq!(known(&page, &text(mac)), Some(1.0));
+    assert_eq!((page.source("mw0", &text(mac)), page.sources("mw0").len()), ((10.0, 600.0), 1));
+    assert_eq!(page.interface("unknown_sources", "mw0"), 0.0);
+    assert_eq!(page.interface("new_sources_total", "mw0"), 1.0);
+}
+
 #[test]
 fn without_an_inventory_nobody_is_known_or_unknown() {
     if !root() {

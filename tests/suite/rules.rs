@@ -37,6 +37,33 @@ fn promtool_and_amtool_have_nothing_to_say() {
     run("amtool", &["check-config"], &[folder().join("alertmanager.yml")]);
 }
 
+/// Randomised addresses may go elsewhere: the lines for that are in the example, as a comment.
+#[test]
+fn the_routes_send_each_alert_where_the_example_says() {
+    let shipped = std::fs::read_to_string(folder().join("alertmanager.yml")).unwrap();
+    let elsewhere = shipped
+        .replace("      # routes:\n", "      routes:\n")
+        .replace("      #   - matchers: [address_type", "        - matchers: [address_type")
+        .replace("      #     receiver: quiet\n", "          receiver: quiet\n")
+        + "  - name: quiet\n";
+    assert_eq!(elsewhere.lines().zip(shipped.lines()).filter(|(a, b)| a != b).count(), 3);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), elsewhere).unwrap();
+    let file = format!("--config.file={}", file.path().display());
+    for (labels, receiver) in [
+        (["alertname=MacwatchUnknownSource", "address_type=local"], "quiet"),
+        (["alertname=MacwatchNewSource", "address_type=local"], "quiet"),
+        (["alertname=MacwatchUnknownSource", "address_type=universal"], "network"),
+        (["alertname=MacwatchNewSource", "address_type=virtual_router"], "network"),
+        (["alertname=MacwatchInvalidSource", "severity=info"], "network"),
+        (["alertname=MacwatchSourceFlood", "severity=critical"], "network"),
+        (["alertname=MacwatchDown", "severity=critical"], "network"),
+    ] {
+        let verify = format!("--verify.receivers={receiver}");
+        run("amtool", &["config", "routes", "test", &file, &verify, labels[0], labels[1]], &[]);
+    }
+}
+
 #[test]
 fn the_rules_do_what_their_tests_say() {
     run("promtool", &["test", "rules"], &files("tests"));

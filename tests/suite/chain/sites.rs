@@ -185,3 +185,33 @@ fn without_an_inventory_who_is_new_is_one_notification_and_who_comes_back_is_non
         drop(exporter);
     });
 }
+
+/// An alert is a state, not an event: the shipped route tells of it again after its interval, here a shorter one.
+#[test]
+fn a_stranger_who_stays_is_told_of_again() {
+    if !root() {
+        return;
+    }
+    let ours = Namespace::new();
+    let route = fs::read_to_string(shipped().join("alertmanager.yml")).unwrap();
+    let hurried = route
+        .replace("      repeat_interval: 24h\n", "      repeat_interval: 2s\n")
+        .replace("      group_interval: 15s\n", "      group_interval: 1s\n");
+    assert_eq!(hurried.lines().zip(route.lines()).filter(|(a, b)| a != b).count(), 2);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("alertmanager.yml");
+    fs::write(&file, hurried).unwrap();
+    let webhook = Webhook::start(&ours);
+    let _alertmanager = Alertmanager::start(&ours, &file);
+    let mut labels = vec!["severity=warning", "address_type=universal", "source_mac=00:1b:21:0c:0f:fe"];
+    let name = format!("alertname={UNKNOWN}");
+    labels.push(&name);
+    let mut add = ours.command("amtool");
+    add.args(["alert", "add", "--alertmanager.url=http://127.0.0.1:9093", "--annotation=description=x"]);
+    let added = add.args(&labels).output().unwrap();
+    assert!(added.status.success(), "{added:?}");
+    wait_until("three notifications", || webhook.received().len() >= 3);
+    let received = webhook.received();
+    assert!(received.iter().all(|alert| alert.status == "firing" && alert.name() == UNKNOWN), "{received:?}");
+    assert!(received.iter().enumerate().all(|(n, alert)| alert.notification == n), "{received:?}");
+}
