@@ -48,8 +48,15 @@ fn refuse(error: &clap::Error) -> ExitCode {
         .filter(|line| !line.is_empty())
         .map(|line| line.strip_prefix("error: ").unwrap_or(line))
         .collect();
-    if error.kind() == ErrorKind::ArgumentConflict {
-        parts.push("options go after the command, like `macwatch watch -i eth0`");
+    match error.kind() {
+        ErrorKind::ArgumentConflict => {
+            parts.push("options go after the command, like `macwatch watch -i eth0`");
+        }
+        // And no command is like it: most likely an interface.
+        ErrorKind::InvalidSubcommand if parts.len() == 1 => {
+            parts.push("an interface is named with -i, like `macwatch -i eth0`");
+        }
+        _ => {}
     }
     // A line that ends in a colon introduces the next.
     say(&format!("{}; see --help", parts.join("; ").replace(":; ", ": ")));

@@ -148,7 +148,7 @@ fn what_cannot_be_used_is_named_with_a_remedy() {
         ("--interfaces eth0", &["'--interfaces'", "'--interface'"]),
         ("--nonsense", &["'--nonsense'"]),
         ("wacth", &["'wacth'", "'watch'"]),
-        ("frobnicate", &["'frobnicate'"]),
+        ("eth0", &["'eth0'", "named with -i"]),
         ("interfaces extra", &["'extra'"]),
         ("--log.level warn watch", &["'watch'", "--log.level"]),
         ("watch -c 0", &["'0'", "--count"]),
