@@ -64,7 +64,7 @@ pub fn explain(error: &io::Error) -> String {
                     "{what}: CAP_NET_RAW is missing. Run as root, or give it: binary: sudo setcap cap_net_raw+ep \
                      {program}; systemd: AmbientCapabilities=CAP_NET_RAW; Docker: --cap-add NET_RAW --network \
                      host; Kubernetes: securityContext.capabilities.add: [NET_RAW] with hostNetwork: true and \
-                     runAsUser: 0"
+                     runAsUser: 0. The kernel engine takes CAP_BPF beside it"
                 )
             }
         }

@@ -143,6 +143,7 @@ fn what_is_missing_is_named_with_its_remedy() {
             "systemd: AmbientCapabilities=CAP_NET_RAW",
             "Docker: --cap-add NET_RAW",
             "Kubernetes: securityContext.capabilities.add: [NET_RAW]",
+            "CAP_BPF",
         ] {
             assert!(told[0].contains(part), "no {part} in: {said}");
         }
