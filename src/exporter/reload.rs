@@ -60,7 +60,9 @@ impl Reloader {
         let outcome = Outcome { successful: AtomicBool::new(true), success_unix_ms: AtomicU64::new(0) };
         let reloader = Self { files, known, outcome };
         if !reloader.files.is_empty() {
-            reloader.read()?;
+            let entries = reloader.read()?;
+            tracing::info!(entries, "inventory read");
+            warn_if_empty(entries);
         }
         Ok(reloader)
     }
@@ -89,9 +91,7 @@ impl Reloader {
         match result {
             Ok(entries) => {
                 tracing::info!(cause, entries, "inventory reloaded");
-                if entries == 0 {
-                    tracing::warn!("the inventory is empty: every source but our own is unknown");
-                }
+                warn_if_empty(entries);
                 Ok(())
             }
             Err(faults) => {
@@ -137,6 +137,12 @@ impl Reloader {
             watcher.changed().await?;
             drop(self.reload_aside("change").await);
         }
+    }
+}
+
+fn warn_if_empty(entries: usize) {
+    if entries == 0 {
+        tracing::warn!("the inventory is empty: every source but our own is unknown");
     }
 }
 

@@ -165,7 +165,9 @@ fn approval_changes_a_gauge_and_forks_no_series() {
     // In place, as a shell does it; and struck off again.
     fs::write(inventory.path(), "").unwrap();
     exporter.wait_page("the change", |page| known(page, &mac) == Some(0.0));
-    assert_eq!(exporter.logged("the inventory is empty"), 1);
+    // As at the start.
+    assert_eq!(exporter.logged("the inventory is empty"), 2);
+    assert_eq!(exporter.logged("msg=\"inventory read\" entries=0"), 1);
 }
 
 #[test]
