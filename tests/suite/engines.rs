@@ -150,7 +150,7 @@ fn limits_beyond_what_can_be_are_told() {
         assert_eq!(program.wait().code(), Some(1), "{}", program.stderr());
         let said = program.stderr();
         assert!(
-            said.contains("no memory for its tables") && said.contains("lower --sources.max-total"),
+            said.contains("its tables would be too large") && said.contains("lower --sources.max-total"),
             "{said}"
         );
     }

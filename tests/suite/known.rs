@@ -268,6 +268,32 @@ fn a_flood_pushes_nobody_out_who_is_known() {
     page.assert_balanced();
 }
 
+/// Nobody wakes the exporter or asks for a page between the listing and the frames: it shows in the state file.
+#[test]
+fn who_is_listed_while_the_table_is_full_is_tracked_from_then_on() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let inventory = Inventory::new(&entry(1, "gateway"));
+    let state = inventory.folder.path().join("state");
+    let options = format!("-i mw0 --sources.max 2 --state.file {} {}", state.display(), inventory.option());
+    let exporter = Exporter::start(&ours, &options);
+    exporter.wait_up("mw0");
+    send(&theirs, "peer0", &[2, 3, 4].map(|n| frame(source(n), 60)));
+    exporter.wait_frames("mw0", 3.0);
+    let is_stored =
+        |n: u32| fs::read_to_string(&state).is_ok_and(|content| content.contains(&text(source(n))));
+    wait_until("the first ones to be stored", || is_stored(2) && is_stored(3));
+    inventory.replace(&(entry(1, "gateway") + &entry(9, "printer")));
+    wait_until("the listed one to be stored", || {
+        send(&theirs, "peer0", &[frame(source(9), 60)]);
+        is_stored(9)
+    });
+    assert!(!is_stored(4));
+}
+
 #[test]
 fn a_broken_inventory_at_the_start_is_the_end() {
     if !root() {

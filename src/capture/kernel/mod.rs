@@ -214,17 +214,16 @@ impl Engine {
     /// out a grace period of RCU, which runs of socket filters are inside of (net/packet/af_packet.c:
     /// `packet_release`, `run_filter`). It takes some milliseconds and no CPU.
     pub fn grace(&self) {
-        let mut spare = self.spare.lock();
         // Without a descriptor to be had, the one that was put by for this serves, until there is another.
-        match spare_socket() {
+        match spare_socket().or_else(|error| self.spare.lock().take().ok_or(error)) {
             Ok(socket) => drop(socket),
-            Err(_) if spare.is_some() => drop(spare.take()),
             Err(error) => {
                 tracing::warn!(%error, "no socket to wait with until frames have been counted; waiting for a second");
                 // The longest run takes microseconds.
                 thread::sleep(std::time::Duration::from_secs(1));
             }
         }
+        let mut spare = self.spare.lock();
         if spare.is_none() {
             *spare = spare_socket().ok();
         }

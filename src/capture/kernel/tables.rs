@@ -167,9 +167,11 @@ impl Tables {
             if frames > 0 {
                 reading.frames += frames;
                 reading.bytes += bytes;
-                // 0 if that has not been seen yet: a CPU's stores may be seen in another order.
-                first_ns = first_ns.min(first.wrapping_sub(1));
                 last_ns = last_ns.max(last);
+                // 0 if that has not been seen yet: a CPU's stores may be seen in another order.
+                if first > 0 {
+                    first_ns = first_ns.min(first);
+                }
             }
         }
         if last_ns > 0 {
