@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <getopt.h>
 #include <net/if.h>
+#include <netinet/in.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,13 +31,14 @@ enum { MIN_BYTES = 60, MAX_BYTES = 1514 };
 #define BATCH 64
 
 static const char usage[] =
-	"usage: framegen -i INTERFACE -n FRAMES [-s SOURCES] [-f FIRST] [-l BYTES]\n"
+	"usage: framegen -i INTERFACE -n FRAMES [-s SOURCES] [-f FIRST] [-l BYTES] [-u]\n"
 	"\n"
 	"  -i  interface that the frames arrive on\n"
 	"  -n  how many frames\n"
 	"  -s  how many sources they come from (256)\n"
 	"  -f  number of the first source (0): 02:66:67:00:00:00 and so on\n"
 	"  -l  bytes of each frame, without the frame check sequence (60)\n"
+	"  -u  frames are UDP over IPv4, for programs that look at nothing else\n"
 	"\n"
 	"Prints on one line: frames, seconds, ns_per_frame (CPU time). Wants root.\n";
 
@@ -60,6 +63,32 @@ static unsigned long number(char option, const char *text, unsigned long min, un
 	return value;
 }
 
+static void put16(unsigned char *to, unsigned int value)
+{
+	to[0] = value >> 8;
+	to[1] = value;
+}
+
+/* Makes the frame a UDP datagram from 192.0.2.1 to 192.0.2.2 (RFC 5737), port 9 to 9 (discard). */
+static void fill_in_udp(unsigned char *frame, unsigned int bytes)
+{
+	static const unsigned char header[20] = { 0x45, [8] = 64, IPPROTO_UDP, [12] = 192, 0, 2, 1, 192, 0, 2, 2 };
+	unsigned char *ip = frame + 14, *udp = ip + sizeof header;
+	unsigned long sum = 0;
+
+	put16(frame + 12, 0x0800);
+	memcpy(ip, header, sizeof header);
+	put16(ip + 2, bytes - 14);
+	for (size_t at = 0; at < sizeof header; at += 2)
+		sum += ip[at] << 8 | ip[at + 1];
+	sum = (sum & 0xffff) + (sum >> 16);
+	put16(ip + 10, ~sum & 0xffff);
+	put16(udp, 9);
+	put16(udp + 2, 9);
+	put16(udp + 4, bytes - 14 - sizeof header);
+	/* No checksum: 0. */
+}
+
 static double seconds(clockid_t clock)
 {
 	struct timespec time;
@@ -74,9 +103,10 @@ int main(int argc, char **argv)
 	const char *interface = NULL;
 	unsigned long frames = 0;
 	unsigned int bytes = MIN_BYTES;
+	bool is_udp = false;
 	int option;
 
-	while ((option = getopt(argc, argv, "i:n:s:f:l:h")) != -1) {
+	while ((option = getopt(argc, argv, "i:n:s:f:l:uh")) != -1) {
 		switch (option) {
 		case 'i': interface = optarg; break;
 		/* `repeat` of the system call is a signed 32-bit number. */
@@ -84,6 +114,7 @@ int main(int argc, char **argv)
 		case 's': generator.sources = number('s', optarg, 1, 1 << 24); break;
 		case 'f': generator.first = number('f', optarg, 0, (1 << 24) - 1); break;
 		case 'l': bytes = number('l', optarg, MIN_BYTES, MAX_BYTES); break;
+		case 'u': is_udp = true; break;
 		case 'h': fputs(usage, stdout); return 0;
 		default: fputs(usage, stderr); return 2;
 		}
@@ -115,11 +146,16 @@ int main(int argc, char **argv)
 	if (error)
 		fail("cannot set the program's variables", error);
 
-	/* EtherType 0x88b5 is for experiments (IEEE 802, clause 9.2.4): nothing but taps takes the frames. */
+	/*
+	 * EtherType 0x88b5 is for experiments (IEEE 802, clause 9.2.4): nothing but taps takes the frames. Those that
+	 * are IPv4 are dropped for their destination before anything else is done with them.
+	 */
 	unsigned char frame[MAX_BYTES] = {
 		0x02, 0x66, 0x67, 0xff, 0xff, 0xff, /* to nobody */
 		0x02, 0x66, 0x67, 0x00, 0x00, 0x00, 0x88, 0xb5,
 	};
+	if (is_udp)
+		fill_in_udp(frame, bytes);
 	struct xdp_md context = { .data_end = bytes, .ingress_ifindex = index };
 	LIBBPF_OPTS(bpf_test_run_opts, run,
 		.data_in = frame, .data_size_in = bytes,

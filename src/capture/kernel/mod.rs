@@ -111,17 +111,27 @@ impl Engine {
     ///
     /// Why it cannot be used here.
     pub fn load(wants: Wants) -> Result<Self, Refusal> {
+        Self::load_object(PROGRAM, wants)
+    }
+
+    /// The same with another object of the same maps, for benchmarks that compare programs.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be used here.
+    #[doc(hidden)]
+    pub fn load_object(object: &[u8], wants: Wants) -> Result<Self, Refusal> {
         if cfg!(not(all(target_endian = "little", target_pointer_width = "64"))) {
             return Err(Refusal::unfit("it is made for little-endian machines of 64 bits"));
         }
-        let engine = Self::try_load(wants, columns()).map_err(|error| Refusal::of(&*error))?;
+        let engine = Self::try_load(object, wants, columns()).map_err(|error| Refusal::of(&*error))?;
         engine.try_attach()?;
         // Reading the kernel's type information, which the loader does unasked, leaves megabytes behind.
         heap::give_back();
         Ok(engine)
     }
 
-    fn try_load(wants: Wants, columns: u32) -> Result<Self, Box<dyn Error>> {
+    fn try_load(object: &[u8], wants: Wants, columns: u32) -> Result<Self, Box<dyn Error>> {
         // The kernel's own word for it.
         let too_many = || io::Error::from_raw_os_error(libc::E2BIG);
         let number = |size: usize| u32::try_from(size).map_err(|_| too_many());
@@ -154,7 +164,7 @@ impl Engine {
             .map_max_entries("interfaces", size.interfaces)
             .map_max_entries("all_books", size.books())
             .map_max_entries("held", size.interfaces)
-            .load(PROGRAM)?;
+            .load(object)?;
         let program: &mut SocketFilter = ebpf.program_mut("count").ok_or("no program")?.try_into()?;
         program.load()?;
         let mut maps = Maps {
@@ -191,11 +201,16 @@ impl Engine {
     /// That of setsockopt(2): `ENOMEM` where net.core.optmem_max is too small for the program twice, for the one that
     /// is replaced counts until it has been.
     pub fn attach(&self, socket: impl AsFd) -> io::Result<()> {
-        let program = self.ebpf.program("count").ok_or(io::ErrorKind::NotFound)?;
-        let program: &SocketFilter = program.try_into().map_err(io::Error::other)?;
-        program.attach(socket).map_err(|error| {
+        self.program()?.attach(socket).map_err(|error| {
             refusal::code(&error).map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error)
         })
+    }
+
+    /// The program as it was loaded, for benchmarks, which run it on frames that nobody sent.
+    #[doc(hidden)]
+    pub fn program(&self) -> io::Result<&SocketFilter> {
+        let program = self.ebpf.program("count").ok_or(io::ErrorKind::NotFound)?;
+        program.try_into().map_err(io::Error::other)
     }
 
     /// Whether a socket can hold the program, and have it replaced by itself.

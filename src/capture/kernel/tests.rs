@@ -33,9 +33,8 @@ fn frame(source: [u8; 6], bytes: usize) -> Vec<u8> {
 /// What of the frame user space gets to read.
 fn run(engine: &Engine, frame: &[u8], times: u32) -> u32 {
     let data = [&[0; HIDDEN], frame].concat();
-    let program: &SocketFilter = engine.ebpf.program("count").unwrap().try_into().unwrap();
     let options = TestRunOptions { data_in: Some(&data), repeat: times, ..TestRunOptions::default() };
-    program.test_run(options).unwrap().return_value
+    engine.program().unwrap().test_run(options).unwrap().return_value
 }
 
 #[test]
@@ -172,7 +171,7 @@ fn no_cpu_loses_anothers_frames() {
         return println!("skipped: loads an eBPF program, which takes root");
     }
     for columns in [1, 2, columns()] {
-        let engine = std::sync::Arc::new(Engine::try_load(WANTS, columns).unwrap());
+        let engine = std::sync::Arc::new(Engine::try_load(PROGRAM, WANTS, columns).unwrap());
         let mut share = engine.share().unwrap();
         share.target(LOOPBACK);
         let cpus = thread::available_parallelism().unwrap().get();
