@@ -100,7 +100,7 @@ impl Program {
         let engine = Arc::new(engine.unwrap());
         let mut share = engine.share().unwrap();
         share.target(LOOPBACK);
-        Loaded { engine, share }
+        Loaded { engine, share, is_whole: self.object.is_none() }
     }
 
     /// Tables with room for all, in which these sources are known.
@@ -116,6 +116,8 @@ impl Program {
 struct Loaded {
     engine: Arc<Engine>,
     share: Share,
+    /// Experiments may leave parts out.
+    is_whole: bool,
 }
 
 impl Loaded {
@@ -140,11 +142,14 @@ impl Loaded {
 
     /// Every run must have been counted: else it was not what was to be measured.
     fn assert_counted(self, frames: u64) {
+        if !self.is_whole {
+            return;
+        }
+        // Slots that there are not count nothing.
         let slots = 0..MOST + u32::try_from(RESERVED).unwrap();
         let counted: u64 = slots.map(|slot| self.share.read(slot).frames).sum();
         let outside = self.share.outside();
         assert_eq!(counted + outside.untracked_frames + outside.runt_frames, frames);
-        self.engine.grace();
     }
 }
 
@@ -209,21 +214,20 @@ fn full(program: &Program) -> Loaded {
 fn untracked_again(program: &Program) -> f64 {
     let loaded = full(program);
     let figure = loaded.run(&frame(0), AGAIN);
-    assert_eq!(loaded.share.outside().untracked_frames, u64::from(AGAIN));
+    loaded.assert_counted(u64::from(FULL) + u64::from(AGAIN));
     figure
 }
 
 fn untracked_alone(program: &Program) -> f64 {
     let loaded = full(program);
     let figure = loaded.run_alone(MOST);
-    assert_eq!(loaded.share.outside().untracked_frames, u64::from(ALONE));
+    loaded.assert_counted(u64::from(FULL) + u64::from(ALONE));
     figure
 }
 
 fn inserted_alone(program: &Program) -> f64 {
     let loaded = program.load(Direction::Both, MOST);
     let sum: f64 = (0..MOST).map(|number| loaded.run(&frame(number), 1)).sum();
-    assert_eq!(loaded.share.outside().untracked_frames, 0);
     loaded.assert_counted(u64::from(MOST));
     sum / f64::from(MOST)
 }

@@ -177,7 +177,8 @@ class Lab:
     """A namespace with pairs of interfaces, in which nothing is sent but what is asked for."""
 
     def __enter__(self):
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
         self.namespace = f"macwatch-bench-{os.getpid()}"
         self.scratch = Path(tempfile.mkdtemp(prefix="macwatch-bench-"))
         self.processes = []
@@ -187,8 +188,8 @@ class Lab:
             self.build_generator()
             subprocess.run(["ip", "netns", "add", self.namespace], check=True)
             # No IPv6 that announces itself; a kernel without it has nothing to turn off.
-            self.run("sh", "-c", "cd /proc/sys/net/ipv6/conf && echo 1 >all/disable_ipv6 && echo 1 >default/disable_ipv6"
-                     " || true")
+            off = "for which in all default; do echo 1 >/proc/sys/net/ipv6/conf/$which/disable_ipv6; done 2>/dev/null"
+            self.run("sh", "-c", f"{off} || true")
             self.run("ip", "link", "set", "lo", "up")
         except BaseException:
             self.__exit__()
