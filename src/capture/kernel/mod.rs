@@ -11,7 +11,7 @@
 //! listed. Kernel memory is bounded by that, however many interfaces there are:
 //!
 //! ```text
-//! slots × (126 + 32 × columns) + 1,024 × 32 × columns + 2.2 million + listed addresses × about 100 bytes,
+//! slots × (126 + 32 × columns) + 1,024 × 32 × columns + 2.5 million + listed addresses × about 100 bytes,
 //! slots = --sources.max-total + 4,096, columns = CPUs (64 at most) + 1
 //! ```
 //! It is released with the last descriptor, however the process ends.
@@ -154,6 +154,8 @@ impl Engine {
             .override_global("direction", &direction, true)
             .override_global("columns", &size.columns, true)
             .override_global("undisturbed", &undisturbed, true)
+            .override_global("rows", &size.slots(), true)
+            .override_global("seed", &ahash::RandomState::new().hash_one(0), true)
             .override_global("limit", &number(wants.per_interface)?, true)
             .map_max_entries("slots", size.slots())
             .map_max_entries("owners", size.slots())

@@ -60,10 +60,11 @@ impl Share {
     fn insert(&self, maps: &mut Maps, mac: Mac, place: Place) -> Option<Slot> {
         let interface = self.interface?;
         let slot = maps.pop(place)?;
-        let owner = Owner { mac, number: self.number, interface, place, is_accepted: true };
-        self.engine.tables.set_owner(slot, owner);
+        self.engine.tables.claim(slot, mac, self.number, interface);
         match maps.slots.insert(key(mac, interface), slot, BPF_NOEXIST) {
             Ok(()) => {
+                let owner = Owner { mac, number: self.number, interface, place, is_accepted: true };
+                self.engine.tables.set_owner(slot, owner);
                 self.hold(place, 1);
                 Some(slot)
             }
@@ -100,6 +101,9 @@ impl Tallies for Share {
             for (slot, owner) in tables.owned(self.number) {
                 tables.set_owner(slot, Owner { interface: index, ..owner });
                 // What is there counts for books that have had the interface so far, and are about to learn.
+                if let Ok(other) = maps.slots.get(&key(owner.mac, index), 0) {
+                    tables.park(other);
+                }
                 if let Err(error) = maps.slots.insert(key(owner.mac, index), slot, 0) {
                     maps.refused(&error, "insert into");
                 }
@@ -123,6 +127,7 @@ impl Tallies for Share {
         let mut maps = self.engine.maps.lock();
         for (slot, owner) in self.engine.tables.owned(self.number) {
             maps.forget(&key(owner.mac, owner.interface), slot);
+            self.engine.tables.park(slot);
         }
     }
 
@@ -144,11 +149,13 @@ impl Tallies for Share {
         self.arrivals = arrivals;
         let mut found = self.engine.tables.newcomers(self.number);
         self.waiting = found.len();
-        let maps = self.engine.maps.lock();
-        found.retain(|(slot, owner)| {
-            maps.slots.get(&key(owner.mac, owner.interface), 0).is_ok_and(|found| found == *slot)
-        });
-        drop(maps);
+        // Once released, nobody inserts any more, and nobody is in the hash.
+        if self.interface.is_some() {
+            let maps = self.engine.maps.lock();
+            found.retain(|(slot, owner)| {
+                maps.slots.get(&key(owner.mac, owner.interface), 0).is_ok_and(|found| found == *slot)
+            });
+        }
         found.into_iter().map(|(slot, owner)| Newcomer { mac: owner.mac, slot, place: owner.place }).collect()
     }
 
@@ -189,8 +196,12 @@ impl Tallies for Share {
     }
 
     fn dismiss(&mut self, mac: Mac, slot: Slot) -> bool {
-        let Some(interface) = self.interface else { return true };
-        self.engine.maps.lock().forget(&key(mac, interface), slot)
+        let is_forgotten =
+            self.interface.is_none_or(|interface| self.engine.maps.lock().forget(&key(mac, interface), slot));
+        if is_forgotten {
+            self.engine.tables.leave(slot);
+        }
+        is_forgotten
     }
 
     fn grace(&self) {

@@ -24,6 +24,10 @@ const ORDINARY: u64 = 1;
 const RESERVED: u64 = 2;
 /// Ours: the source is in the books.
 const ACCEPTED: u64 = 4 << STATE_SHIFT;
+/// Nothing is to be counted there any more.
+const LEAVING: u64 = 8 << STATE_SHIFT;
+/// The low bits of an owner's second word: the interface's index. No interface has index 0.
+const INTERFACE: u64 = 0xffff_ffff;
 
 /// Sizes of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +141,28 @@ impl Tables {
         }
     }
 
-    /// Says whose a slot is. Its source must not be to be found yet, or be the same on another interface.
+    /// Says whose a slot is about to be: it can be found by the hash, and is not to be believed otherwise.
+    pub(super) fn claim(&self, slot: Slot, mac: Mac, number: u32, interface: u32) {
+        let Some([first, second]) = self.owner_words(slot) else { return };
+        first.store(address(mac) | u64::from(number) << NUMBER_SHIFT, Ordering::Relaxed);
+        second.store(u64::from(interface), Ordering::Release);
+    }
+
+    /// Has nothing counted in a slot any more, whoever finds it, from the next grace period on.
+    pub(super) fn leave(&self, slot: Slot) {
+        if let Some([_, second]) = self.owner_words(slot) {
+            second.fetch_or(LEAVING, Ordering::Relaxed);
+        }
+    }
+
+    /// The same until its owner is set again.
+    pub(super) fn park(&self, slot: Slot) {
+        if let Some([_, second]) = self.owner_words(slot) {
+            second.fetch_and(!INTERFACE, Ordering::Relaxed);
+        }
+    }
+
+    /// Says whose a slot is.
     pub(super) fn set_owner(&self, slot: Slot, owner: Owner) {
         let Some([first, second]) = self.owner_words(slot) else { return };
         let state = match owner.place {
@@ -154,7 +179,7 @@ impl Tables {
         for word in self.owner_words(slot).into_iter().flatten() {
             word.store(0, Ordering::Relaxed);
         }
-        for word in self.row(&self.tallies, slot, TALLY_WORDS) {
+        for word in self.columns(slot).flatten() {
             word.store(0, Ordering::Relaxed);
         }
     }
@@ -162,7 +187,7 @@ impl Tables {
     /// The sum of a slot's columns.
     pub(super) fn read(&self, slot: Slot) -> Reading {
         let (mut reading, mut first_ns, mut last_ns) = (Reading::default(), u64::MAX, 0);
-        for column in self.row(&self.tallies, slot, TALLY_WORDS).chunks_exact(TALLY_WORDS) {
+        for column in self.columns(slot) {
             let [frames, bytes, first, last] = load(column);
             if frames > 0 {
                 reading.frames += frames;
@@ -209,6 +234,16 @@ impl Tables {
     fn owner_words(&self, slot: Slot) -> Option<&[AtomicU64; OWNER_WORDS]> {
         let at = slot as usize * OWNER_WORDS;
         self.owners.words().get(at..)?.first_chunk()
+    }
+
+    /// What each CPU has counted in a slot. A CPU's tallies lie side by side, so that no two CPUs write to one cache
+    /// line.
+    fn columns(&self, slot: Slot) -> impl Iterator<Item = &[AtomicU64]> {
+        let rows = self.size.slots() as usize;
+        (0..self.size.columns as usize).filter_map(move |column| {
+            let at = (column * rows + slot as usize) * TALLY_WORDS;
+            self.tallies.words().get(at..at + TALLY_WORDS)
+        })
     }
 
     /// The columns of one row.
@@ -289,11 +324,11 @@ mod tests {
         let tables = tables();
         assert_eq!(tables.read(1), Reading::default());
         let words = tables.tallies.words();
-        // The second slot's columns begin after the three of the first.
-        for (at, value) in [(12, 5), (13, 300), (14, 2_000_000), (15, 9_000_000)] {
+        // Of six slots the second, in the first column and in the third.
+        for (at, value) in [(4, 5), (5, 300), (6, 2_000_000), (7, 9_000_000)] {
             words[at].store(value, Ordering::Relaxed);
         }
-        for (at, value) in [(20, 1), (21, 60), (22, 1_000_000), (23, 8_000_000)] {
+        for (at, value) in [(52, 1), (53, 60), (54, 1_000_000), (55, 8_000_000)] {
             words[at].store(value, Ordering::Relaxed);
         }
         let reading = tables.read(1);
