@@ -131,10 +131,10 @@ fn a_hundred_interfaces_cost_nothing_for_good() {
             wait_until("threads to end", || threads(&exporter) <= 3);
             settled()
         });
-        // A page's thread, and the connection that asks for it, may come and go.
+        // Up to four threads make pages and the like and stay for some seconds, and a connection may come and go.
         wait_until("descriptors and threads to be as after the first round", || {
             let now = settled();
-            now.0 <= first.0 + 1.0 && now.1 <= first.1 + 1
+            now.0 <= first.0 + 1.0 && now.1 <= first.1 + 3
         });
     }
     let fell = exporter.log().lines().filter(|line| line.contains("level=ERROR")).count();
