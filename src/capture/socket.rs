@@ -270,8 +270,10 @@ impl SocketPool {
         while pool.spare.len() < most {
             match pool.open() {
                 Ok(socket) => pool.spare.push(socket),
-                // Descriptors may be few: then those that are missing are asked for when they are needed.
+                // Descriptors may be few: then half of those that there were are left to others, to listen with for
+                // one, and sockets that are missing are asked for when they are needed.
                 Err(error) => {
+                    pool.spare.truncate(pool.spare.len().div_ceil(2));
                     tracing::debug!(%error, made = pool.spare.len(), "no more spare sockets");
                     break;
                 }

@@ -47,12 +47,12 @@ fn without_memory(namespace: &Namespace) -> Command {
 /// Room for what it takes to start, and not for a dozen tables too.
 fn without_descriptors(namespace: &Namespace) -> Command {
     let mut command = namespace.command("prlimit");
-    command.args(["--nofile=16:16", BINARY]);
+    command.args(["--nofile=20:20", BINARY]);
     command
 }
 
 /// Who is refused, and what is said: the cause, and the remedy.
-const REFUSALS: [(Wrap, &[&str]); 4] = [
+const REFUSALS: [(Wrap, &[&str]); 5] = [
     (
         without_capability,
         &["CAP_BPF is missing; give it", "setcap cap_net_raw,cap_bpf+ep", "Docker: --cap-add BPF"],
@@ -60,6 +60,7 @@ const REFUSALS: [(Wrap, &[&str]); 4] = [
     (forbidden, &["bpf(2) is refused although CAP_BPF is there; a seccomp filter", "SystemCallFilter=bpf"]),
     (unknown, &["this kernel or a sandbox has no bpf(2)", "a seccomp filter that lets bpf through"]),
     (without_memory, &["there is no memory for its tables", "MemoryMax"]),
+    (without_descriptors, &["there are no descriptors left", "ulimit -n"]),
 ];
 
 #[test]
@@ -99,7 +100,11 @@ fn auto_falls_back_with_one_line_that_says_why() {
         exporter.wait_ready();
         exporter.wait_up("mw0");
         let log = exporter.log();
-        let warnings: Vec<&str> = log.lines().filter(|line| line.contains("level=WARN")).collect();
+        // With few descriptors it is short of them for clients too, and says so.
+        let warnings: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains("level=WARN") && !line.contains("cannot accept connections"))
+            .collect();
         assert_eq!(warnings.len(), 1, "{log}");
         assert!(warnings[0].contains(FALLEN), "{log}");
         for part in parts {
@@ -119,8 +124,7 @@ fn who_insists_is_told_the_same_and_nothing_is_served() {
         return;
     }
     let namespace = Namespace::new();
-    let few: (Wrap, &[&str]) = (without_descriptors, &["there are no descriptors left", "ulimit -n"]);
-    for (wrap, parts) in REFUSALS.into_iter().chain([few]) {
+    for (wrap, parts) in REFUSALS {
         let mut program = Program::spawn(wrap(&namespace).args(["--capture.engine", "kernel"]));
         assert_eq!(program.wait().code(), Some(1), "{}", program.stderr());
         let said = program.stderr();
