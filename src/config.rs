@@ -324,7 +324,7 @@ fn web(args: &WebArgs) -> Result<(Vec<ListenAddress>, String), Invalid> {
     if !path.starts_with('/') {
         return refuse("a path begins with a slash, like /metrics");
     }
-    if web::is_reserved(path) {
+    if web::is_reserved(path) || exporter::is_reserved(path) {
         return refuse("macwatch serves something else there; take another, like /metrics");
     }
     if path.contains(|c: char| !c.is_ascii_graphic() || matches!(c, '?' | '#' | '%')) {

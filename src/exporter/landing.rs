@@ -1,11 +1,13 @@
 //! The page for a person who opens the port in a browser: no scripts, nothing from elsewhere.
 
 use std::fmt::Write as _;
+use std::io;
 use std::sync::Arc;
 
 use crate::build;
 use crate::capture::{Board, Link, Status};
 use crate::sources::{Snapshot, Sources};
+use crate::web::{Resource, Verdict};
 
 /// What the page is made of.
 #[derive(Debug)]
@@ -33,7 +35,26 @@ pre { border: 1px solid #8888; padding: .75rem; overflow-x: auto; }
 .bad { color: #c4162a; font-weight: 600; }
 ";
 
+/// It has no scripts and wants none; its style is in it.
+const HEADERS: [(&str, &str); 3] = [
+    (
+        "content-security-policy",
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+];
+
 impl Landing {
+    /// The page as the server serves it.
+    pub fn resource(self) -> Resource {
+        let maker = move |_: &str, out: &mut dyn io::Write| {
+            out.write_all(self.render().as_bytes()).map(|()| Verdict::Answered)
+        };
+        Resource::made("/", "text/html; charset=utf-8", Arc::new(maker)).with_headers(&HEADERS)
+    }
+
     /// Makes the page.
     pub fn render(&self) -> String {
         let books = self.sources.snapshot();

@@ -198,7 +198,7 @@ pub async fn run(
         }),
         remember_scrapers: config.zero_first,
         offers: formats.iter().map(offer).collect(),
-        landing: Box::new(move || landing.render()),
+        resources: vec![landing.resource()],
         ready: Box::new(ready),
         reload: config.lifecycle.then_some(ask.clone()),
     };
@@ -223,6 +223,11 @@ pub async fn run(
     let known: usize = books.iter().map(|books| books.sources.len()).sum();
     tracing::info!(frames, sources = known, "stopped");
     Ok(())
+}
+
+/// Whether there is something else than metrics at this path.
+pub fn is_reserved(path: &str) -> bool {
+    path == "/"
 }
 
 /// A format as the server offers it.

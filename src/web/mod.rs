@@ -10,6 +10,7 @@ pub mod listen;
 mod negotiate;
 mod packed;
 mod render;
+mod resource;
 mod routes;
 mod scrapers;
 #[cfg(test)]
@@ -28,9 +29,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use negotiate::Offer;
+pub use resource::{Maker, Resource, Verdict};
 
 use connections::Connections;
 use render::Renderer;
+use resource::Makers;
 use scrapers::Scrapers;
 use unread::Unread;
 
@@ -54,8 +57,8 @@ pub struct Site {
     pub remember_scrapers: bool,
     /// The forms in which that page can be had. Whoever does not care gets the first.
     pub offers: Vec<Offer>,
-    /// Makes the page for a person at `/`.
-    pub landing: Box<dyn Fn() -> String + Send + Sync>,
+    /// What else there is. None has the telemetry path.
+    pub resources: Vec<Resource>,
     /// Where requests to reload go; none if they are not allowed.
     pub reload: Option<mpsc::Sender<Reload>>,
     /// Whether the program does what it is for; `/-/ready` answers 503 until it does.
@@ -100,8 +103,10 @@ pub struct Traffic {
 }
 
 /// The status codes that the server answers with.
-const CODES: [StatusCode; 6] = [
+const CODES: [StatusCode; 8] = [
     StatusCode::OK,
+    StatusCode::NOT_MODIFIED,
+    StatusCode::BAD_REQUEST,
     StatusCode::FORBIDDEN,
     StatusCode::NOT_FOUND,
     StatusCode::METHOD_NOT_ALLOWED,
@@ -127,7 +132,7 @@ impl Traffic {
     }
 }
 
-/// Whether this path is free to be the telemetry path.
+/// Whether the server has something of its own at this path.
 pub fn is_reserved(path: &str) -> bool {
     routes::RESERVED.contains(&path)
 }
@@ -137,6 +142,7 @@ struct Server {
     site: Site,
     traffic: Arc<Traffic>,
     renderer: Renderer,
+    makers: Makers,
     /// Places for metrics requests; none for no limit.
     places: Option<Semaphore>,
     unread: Arc<Unread>,
@@ -146,8 +152,8 @@ struct Server {
 impl Server {
     fn new(site: Site, traffic: Arc<Traffic>) -> Self {
         let places = (site.max_requests > 0).then(|| Semaphore::new(site.max_requests));
-        let (renderer, unread, scrapers) = Default::default();
-        Self { site, traffic, renderer, places, unread, scrapers }
+        let (renderer, makers, unread, scrapers) = Default::default();
+        Self { site, traffic, renderer, makers, places, unread, scrapers }
     }
 }
 

@@ -9,38 +9,38 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
 
 use super::body::Content;
 use super::negotiate::{self, Coding};
+use super::packed::Packed;
 use super::render::Renderer;
+use super::resource::{Failure, Maker, Makers, Matter, Resource, Verdict, is_current};
 use super::scrapers::{self, Delivery, Receipt};
 use super::unread::Reader;
 use super::{Reload, Server, Site, Traffic, Wanted};
 
-/// Paths that are taken, whatever the telemetry path.
-pub(super) const RESERVED: [&str; 4] = ["/", "/-/healthy", "/-/ready", "/-/reload"];
+/// Paths that are taken, whatever the site.
+pub(super) const RESERVED: [&str; 3] = ["/-/healthy", "/-/ready", "/-/reload"];
 
 const TEXT: &str = "text/plain; charset=utf-8";
-const HTML: &str = "text/html; charset=utf-8";
 const METHODS: &str = "GET, HEAD";
 /// As Prometheus has it.
 const RELOAD_METHODS: &str = "POST, PUT";
 
 type Answer = Response<Content>;
 
-enum Route {
+enum Route<'a> {
     Metrics,
-    Landing,
+    Resource(&'a Resource),
     Healthy,
     Ready,
     Reload,
 }
 
-impl Route {
+impl Route<'_> {
     /// The methods that it takes, in the form of the `Allow` header.
     fn methods(&self) -> &'static str {
         match self {
@@ -50,14 +50,13 @@ impl Route {
     }
 }
 
-fn route(site: &Site, path: &str) -> Option<Route> {
+fn route<'a>(site: &'a Site, path: &str) -> Option<Route<'a>> {
     match path {
         path if path == site.telemetry_path => Some(Route::Metrics),
-        "/" => Some(Route::Landing),
         "/-/healthy" => Some(Route::Healthy),
         "/-/ready" => Some(Route::Ready),
         "/-/reload" => Some(Route::Reload),
-        _ => None,
+        path => site.resources.iter().find(|resource| resource.path == path).map(Route::Resource),
     }
 }
 
@@ -83,7 +82,7 @@ pub(super) async fn answer(
             (answer, receipt) = metrics(&server, request.headers(), scraper).await;
             answer
         }
-        Some(Route::Landing) => landing(&server).await,
+        Some(Route::Resource(one)) => resource(&server, one, &request).await,
         Some(Route::Healthy) => text(StatusCode::OK, "macwatch is healthy.\n"),
         Some(Route::Ready) if (server.site.ready)() => text(StatusCode::OK, "macwatch is ready.\n"),
         Some(Route::Reload) => reload(&server).await,
@@ -120,18 +119,9 @@ async fn metrics(
         let why = "The page could not be made; the log says why.\n";
         return (text(StatusCode::INTERNAL_SERVER_ERROR, why), None);
     };
-    let coding = negotiate::coding(asked);
-    let content = match coding {
-        Coding::Gzip => Content::Whole(page.gzip),
-        Coding::Identity => Content::Text(page),
-    };
     let content_type = server.site.offers.get(offer).map_or(TEXT, |offer| offer.content_type);
-    let mut answer = whole(StatusCode::OK, content_type, content);
-    let headers = answer.headers_mut();
-    headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
-    if coding == Coding::Gzip {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
+    let mut answer = coded(asked, content_type, page);
+    answer.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
     let scrapers = || Arc::clone(&server.scrapers);
     (answer, scraper.map(|scraper| Receipt { scrapers: scrapers(), scraper, mark }))
 }
@@ -155,30 +145,90 @@ async fn reload(server: &Server) -> Answer {
     }
 }
 
-async fn landing(server: &Arc<Server>) -> Answer {
-    let maker = Arc::clone(server);
-    match spawn_blocking(move || (maker.site.landing)()).await {
-        Ok(page) => {
-            let mut answer = whole(StatusCode::OK, HTML, Content::Whole(page.into()));
-            let headers = answer.headers_mut();
-            // The page has no scripts and wants none; its style is in it.
-            headers.insert(
-                header::CONTENT_SECURITY_POLICY,
-                HeaderValue::from_static(
-                    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
-                     frame-ancestors 'none'",
-                ),
-            );
-            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-            headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            answer
+/// What the site has beside the metrics page.
+async fn resource(server: &Server, resource: &Resource, request: &Request<Incoming>) -> Answer {
+    let (asked, content_type) = (request.headers(), resource.content_type);
+    let mut answer = match &resource.matter {
+        Matter::Fixed { packed, tag } => fixed(asked, content_type, packed, tag),
+        Matter::Made(maker) => {
+            let query = request.uri().query().unwrap_or_default();
+            made(&server.makers, maker, query, asked, content_type).await
         }
-        Err(error) => {
-            tracing::error!(%error, "rendering the landing page failed");
-            text(StatusCode::INTERNAL_SERVER_ERROR, "The page could not be made; the log says why.\n")
+    };
+    let headers = answer.headers_mut();
+    for (name, value) in resource.headers {
+        if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+            headers.insert(name, HeaderValue::from_static(value));
         }
     }
+    answer
+}
+
+/// What is made for whoever asks; it is old as soon as it is there.
+async fn made(
+    makers: &Makers,
+    maker: &Arc<Maker>,
+    query: &str,
+    asked: &HeaderMap,
+    content_type: &'static str,
+) -> Answer {
+    let (maker, query) = (Arc::clone(maker), query.to_owned());
+    let mut answer = match makers.make(move |out| maker(&query, out)).await {
+        Ok((page, verdict)) => {
+            let mut answer = coded(asked, content_type, page);
+            if verdict == Verdict::Refused {
+                *answer.status_mut() = StatusCode::BAD_REQUEST;
+            }
+            answer
+        }
+        Err(Failure::Busy) => {
+            let why = "Too many ask for this at the same time, try again later.\n";
+            let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, why);
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            answer
+        }
+        Err(Failure::Broken) => {
+            text(StatusCode::INTERNAL_SERVER_ERROR, "The page could not be made; the log says why.\n")
+        }
+    };
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// What is always the same: not sent again to a client that says that it has it.
+fn fixed(asked: &HeaderMap, content_type: &'static str, packed: &Packed, tag: &str) -> Answer {
+    let kept = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut answer = if kept.into_iter().any(|value| is_current(value, tag)) {
+        let mut answer = Response::new(Content::Whole(Bytes::new()));
+        *answer.status_mut() = StatusCode::NOT_MODIFIED;
+        answer
+    } else {
+        coded(asked, content_type, packed.clone())
+    };
+    let headers = answer.headers_mut();
+    // Kept, but asked for whenever it is used: the next version of the program has another.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    if let Ok(tag) = HeaderValue::from_str(tag) {
+        headers.insert(header::ETAG, tag);
+    }
+    answer
+}
+
+/// A page, coded as the client likes it.
+fn coded(asked: &HeaderMap, content_type: &'static str, page: Packed) -> Answer {
+    let coding = negotiate::coding(asked);
+    let content = match coding {
+        Coding::Gzip => Content::Whole(page.gzip),
+        Coding::Identity => Content::Text(page),
+    };
+    let mut answer = whole(StatusCode::OK, content_type, content);
+    let headers = answer.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    if coding == Coding::Gzip {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    answer
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {

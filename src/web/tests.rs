@@ -18,6 +18,7 @@ use super::*;
 
 mod broken;
 mod receipts;
+mod resources;
 
 const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_millis(200);
@@ -53,7 +54,7 @@ fn site(max_requests: usize, metrics: impl Fn() -> Vec<u8> + Send + Sync + 'stat
         metrics: Box::new(move |_, out| out.write_all(&metrics()).map(|()| 0)),
         remember_scrapers: true,
         offers: vec![Offer { media: "text/plain", version: "1", content_type: "text/plain" }],
-        landing: Box::new(|| "landing".to_owned()),
+        resources: Vec::new(),
         ready: Box::new(|| true),
         reload: None,
     }
