@@ -61,6 +61,15 @@ impl AddressType {
         }
     }
 
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Zero, Self::Broadcast, Self::Group, Self::VirtualRouter, Self::Local, Self::Universal];
+
+    /// Whether an honest device may send from such an address.
+    pub const fn may_send(self) -> bool {
+        !matches!(self, Self::Zero | Self::Broadcast | Self::Group)
+    }
+
     /// As the label `address_type` says it.
     pub const fn as_str(self) -> &'static str {
         match self {

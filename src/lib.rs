@@ -30,12 +30,13 @@
 //! | [`inventory`] | the list that a person keeps: reads it, finds in it, notices changes, writes lines of it | `mac`, `textfile` |
 //! | [`leases`] | what DHCP servers and arpwatch keep: addresses, and what they call themselves | `mac`, `textfile` |
 //! | [`address`], [`vendor`] | what kind of address one is; whom the IEEE gave its prefix | `mac`, `textfile` |
+//! | [`suggest`] | what to call an address that nobody has named | `address`, `mac` |
 //! | [`known`] | who is known: the inventory's and our own | `inventory`, `mac`, `sources` |
 //! | [`sender`] | a socket that only sends | nothing of ours |
 //! | [`state`] | what survives a restart: the memory, its file, when to write it | `mac` |
 //! | [`capture`] | opens, reads, binds again; where frames go is its caller's choice; the kernel engine | `mac`, `frame`, `clock`, `interface`, `tally`, `sys` |
 //! | [`web`] | the HTTP server; knows which pages scrapers received, not what is on them | nothing of ours |
-//! | [`exporter`] | the main job, put together: the page, the landing page | all of the above |
+//! | [`exporter`] | the main job, put together: the metrics page, the page for people, the API | all of the above |
 //! | [`commands`] | the other jobs: `watch`, `interfaces`, `send`, `learn`, `check`; and how each starts and ends | all of the above |
 //! | [`cli`], [`config`] | what was typed; what is valid | `config` alone reads `cli`; `commands` hands it on |
 //! | [`build`], [`privileges`], [`log`] | what was built; capabilities; the log | nothing of ours |
@@ -93,6 +94,7 @@ pub mod privileges;
 pub mod sender;
 pub mod sources;
 pub mod state;
+pub mod suggest;
 mod sys;
 pub mod tally;
 pub mod textfile;

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 
 use super::evidence::{Evidence, Found};
-use super::guests::{Guests, MANY};
 use crate::address::AddressType;
 use crate::commands::time::timestamp;
 use crate::inventory::{Inventory, write};
 use crate::leases::Format;
 use crate::mac::Mac;
+use crate::suggest;
+use crate::suggest::guests::{Guests, MANY};
 use crate::vendor::Vendors;
 
 /// Most addresses that are named for having been left out.
@@ -55,7 +56,7 @@ pub(super) fn draft(
     let (mut own, mut anomalies) = (Vec::new(), Vec::new());
     for (mac, found) in evidence.iter() {
         let kind = AddressType::of(mac);
-        if matches!(kind, AddressType::Zero | AddressType::Broadcast | AddressType::Group) {
+        if !kind.may_send() {
             anomalies.push(format!("{mac} ({}), {}", kind.as_str(), sighting(found, zone)));
         } else if let Some(interface) = evidence.owner(mac) {
             own.push(format!("{mac} of {interface}"));
@@ -63,8 +64,8 @@ pub(super) fn draft(
             draft.listed += 1;
         } else {
             let vendor = vendors.find(mac);
-            let name = found.name.clone().unwrap_or_else(|| made_up(mac, kind, vendor));
-            rows.push((mac, name, about(mac, kind, vendor, found, zone)));
+            let name = found.name.clone().unwrap_or_else(|| suggest::name(mac, vendor));
+            rows.push((mac, name, about(mac, vendor, found, zone)));
         }
     }
     (draft.own, draft.anomalies) = (own.len(), anomalies.len());
@@ -122,38 +123,11 @@ fn propose(guests: Guests, count: usize) -> [String; 3] {
     ]
 }
 
-/// A name for what has none: a hint at what it is, and as much of the address as tells it from its like.
-fn made_up(mac: Mac, kind: AddressType, vendor: Option<&str>) -> String {
-    let [_, _, _, a, b, c] = mac.octets();
-    let slug = vendor.and_then(slug);
-    let what = match (Guests::of(mac), kind, &slug) {
-        (Some(guests), _, _) => guests.name,
-        (None, AddressType::VirtualRouter, _) => "virtual-router",
-        (None, AddressType::Local, _) => "local",
-        (None, _, Some(slug)) => slug,
-        (None, _, None) => "host",
-    };
-    format!("{what}-{a:02x}{b:02x}{c:02x}")
-}
-
-/// The first word of a vendor's name, if it is one.
-fn slug(vendor: &str) -> Option<String> {
-    let word = vendor.split_whitespace().next()?;
-    let word: String = word.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(16).collect();
-    let word = word.trim_matches('-').to_ascii_lowercase();
-    (word.len() > 1).then_some(word)
-}
-
 /// The comment of a line: what helps a person to recognise the device.
-fn about(mac: Mac, kind: AddressType, vendor: Option<&str>, found: &Found, zone: &TimeZone) -> String {
+fn about(mac: Mac, vendor: Option<&str>, found: &Found, zone: &TimeZone) -> String {
     let mut parts = Vec::new();
     parts.extend(vendor.map(str::to_owned));
-    parts.push(match (kind, Guests::of(mac)) {
-        (_, Some(guests)) => format!("{}, prefix of {}", kind.as_str(), guests.what),
-        (AddressType::Local, None) => "local (may be random, and change)".to_owned(),
-        (AddressType::VirtualRouter, None) => "virtual_router (moves between routers)".to_owned(),
-        (_, None) => kind.as_str().to_owned(),
-    });
+    parts.push(suggest::kind(mac));
     if found.seen.is_some() {
         parts.push(sighting(found, zone));
     }

@@ -10,7 +10,6 @@
 
 mod draft;
 mod evidence;
-mod guests;
 mod listen;
 mod progress;
 mod summary;

@@ -60,20 +60,6 @@ fn each_line_says_what_is_known() {
 }
 
 #[test]
-fn a_vendor_makes_a_name() {
-    for (vendor, expected) in [
-        ("Raspberry Pi Foundation", Some("raspberry")),
-        ("TP-LINK TECHNOLOGIES CO.,LTD.", Some("tp-link")),
-        ("D-Link", Some("d-link")),
-        ("(株) X", None),
-        ("A B", None),
-        ("", None),
-    ] {
-        assert_eq!(slug(vendor).as_deref(), expected, "{vendor}");
-    }
-}
-
-#[test]
 fn what_no_device_may_send_from_and_our_own_are_comments() {
     let mut evidence = heard(&[
         "ff:ff:ff:ff:ff:ff",

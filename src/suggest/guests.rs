@@ -4,17 +4,17 @@ use crate::mac::Mac;
 
 /// A prefix that one kind of software uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Guests {
+pub struct Guests {
     /// The first bytes of the addresses.
     start: &'static [u8],
     /// What an inventory would call them.
-    pub(super) name: &'static str,
+    pub name: &'static str,
     /// What they are, for a person.
-    pub(super) what: &'static str,
+    pub what: &'static str,
 }
 
 /// As many of one prefix are worth a proposal.
-pub(super) const MANY: usize = 3;
+pub const MANY: usize = 3;
 
 /// The prefixes that are widely met. Registered ones are the vendor's for other products too.
 const ALL: [Guests; 11] = [
@@ -45,13 +45,13 @@ const ALL: [Guests; 11] = [
 ];
 
 impl Guests {
-    /// Those whose prefix an address has.
-    pub(super) fn of(mac: Mac) -> Option<Self> {
+    /// Those whose prefix an address has; none if it has none of these.
+    pub fn of(mac: Mac) -> Option<Self> {
         ALL.iter().find(|guests| mac.octets().starts_with(guests.start)).copied()
     }
 
     /// The prefix as an inventory writes it.
-    pub(super) fn pattern(self) -> String {
+    pub fn pattern(self) -> String {
         let start: Vec<String> = self.start.iter().map(|octet| format!("{octet:02x}")).collect();
         format!("{}:*", start.join(":"))
     }
