@@ -1,11 +1,11 @@
 //! The main job: capture, count, serve. Puts the other modules together.
 
-pub mod landing;
 pub mod page;
 pub mod process;
 pub mod reload;
 pub mod remember;
 pub mod rows;
+pub mod site;
 
 use std::future::Future;
 use std::io;
@@ -27,11 +27,11 @@ use crate::sources::{Limits, Mirror, Snapshot, Sources, Table};
 use crate::vendor::Vendors;
 use crate::web::{self, Offer, Site, Traffic};
 
-use landing::Landing;
 use page::Metrics;
 use process::Process;
 use reload::Reloader;
 use remember::Diary;
+use site::Pages;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
@@ -164,6 +164,16 @@ pub async fn run(
     let listing = follower.list().await?;
     supervisor.reconcile(&listing);
 
+    let port =
+        listeners.first().map(TcpListener::local_addr).transpose()?.map_or(0, |address| address.port());
+    let pages = Pages {
+        sources: Arc::clone(&sources),
+        known: Arc::clone(&known),
+        vendors: Arc::clone(&vendors),
+        board: Arc::clone(&board),
+        telemetry_path: config.telemetry_path.clone(),
+        port,
+    };
     let traffic = Arc::<Traffic>::default();
     let settling = settle(Arc::clone(&known), Arc::clone(&sources));
     let metrics = Metrics {
@@ -175,14 +185,6 @@ pub async fn run(
         board: Arc::clone(&board),
         traffic: Arc::clone(&traffic),
         process: Process::new(),
-    };
-    let port =
-        listeners.first().map(TcpListener::local_addr).transpose()?.map_or(0, |address| address.port());
-    let landing = Landing {
-        sources: Arc::clone(&sources),
-        board: Arc::clone(&board),
-        telemetry_path: config.telemetry_path.clone(),
-        port,
     };
     let stopping = Arc::new(AtomicBool::new(false));
     let ready = readiness(&board, &stopping);
@@ -198,7 +200,7 @@ pub async fn run(
         }),
         remember_scrapers: config.zero_first,
         offers: formats.iter().map(offer).collect(),
-        resources: vec![landing.resource()],
+        resources: pages.resources()?,
         ready: Box::new(ready),
         reload: config.lifecycle.then_some(ask.clone()),
     };
@@ -227,7 +229,7 @@ pub async fn run(
 
 /// Whether there is something else than metrics at this path.
 pub fn is_reserved(path: &str) -> bool {
-    path == "/"
+    site::is_reserved(path)
 }
 
 /// A format as the server offers it.

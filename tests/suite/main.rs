@@ -12,6 +12,7 @@
 
 mod common;
 
+mod api;
 mod chain;
 mod check;
 mod cli;
@@ -39,6 +40,7 @@ mod seeds;
 mod segments;
 mod send;
 mod signals;
+mod site;
 mod state;
 mod vendor;
 mod watching;

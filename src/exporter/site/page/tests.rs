@@ -1,0 +1,74 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::sources::{Limits, Nobody, Sources};
+use crate::web::Verdict;
+
+fn pages(telemetry_path: &str) -> Pages {
+    let limits = Limits { per_interface: 1, total: 1, idle_timeout: Duration::MAX };
+    Pages {
+        sources: Sources::new(limits, Arc::new(Nobody)).unwrap(),
+        known: Arc::default(),
+        vendors: Arc::default(),
+        board: Arc::default(),
+        telemetry_path: telemetry_path.to_owned(),
+        port: 10148,
+    }
+}
+
+fn page(pages: &Pages, query: &str) -> (Verdict, String) {
+    let mut out = Vec::new();
+    let verdict = pages.page(query, &mut out).unwrap();
+    (verdict, String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn says_what_to_do_without_interfaces() {
+    let (verdict, page) = page(&pages("/metrics"), "");
+    assert_eq!(verdict, Verdict::Answered);
+    for part in ["None is watched", ":10148'", "href=\"./metrics\"", "No source has sent anything yet."] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(!page.contains("metrics_path"), "the default needs no line: {page}");
+}
+
+#[test]
+fn another_path_is_linked_and_escaped() {
+    let (_, page) = page(&pages("/a'<b>"), "");
+    assert!(page.contains("href=\"./a&#39;&lt;b&gt;\""), "{page}");
+    assert!(page.contains("metrics_path: '/a&#39;&lt;b&gt;'"), "{page}");
+}
+
+#[test]
+fn what_is_wrong_with_a_query_is_said_and_escaped() {
+    let (verdict, page) = page(&pages("/metrics"), "sort=%3Cscript%3E");
+    assert_eq!(verdict, Verdict::Refused);
+    assert!(page.contains("<code>sort=&lt;script&gt;</code> makes no sense"), "{page}");
+}
+
+#[test]
+fn filters_are_shown_as_they_were_asked() {
+    let (_, page) =
+        page(&pages("/metrics"), "q=%22%3E&interface=a%26b&interface=c&sort=-frames&limit=7&known=false");
+    for part in [
+        "value=\"&quot;&gt;\"",
+        "<option value=\"a&amp;b\" selected>a&amp;b</option>",
+        "name=\"interface\" multiple",
+        "name=\"sort\" value=\"-frames\"",
+        "name=\"limit\" value=\"7\"",
+        "<option value=\"false\" selected>",
+        "No source is like that.",
+        "href=\"./api/v1/sources?interface=a%26b&amp;interface=c&amp;known=false&amp;q=%22%3E",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+}
+
+#[test]
+fn all_that_is_served_has_a_path_that_is_reserved() {
+    for resource in pages("/metrics").resources().unwrap() {
+        let path = format!("{resource:?}").split('"').nth(1).unwrap().to_owned();
+        assert!(crate::exporter::is_reserved(&path), "{path}");
+    }
+}
