@@ -9,7 +9,8 @@
 //!  wire ─► capture (a thread per interface, pnet's channel) ─► sources (counter vectors, limits, expiry)
 //!                                                                 │ one snapshot
 //!  scraper ◄─ web (hyper: routes, limits) ◄─ exporter (families) ◄┘
-//!                                               └─► exposition (text, OpenMetrics)
+//!  people  ◄─┘                                  ├─► exposition (text, OpenMetrics)
+//!                                               └─► site (HTML, JSON)
 //! ```
 //! That is the channel engine. With the kernel engine ([`capture::kernel`]) an eBPF program counts each frame in the
 //! kernel's receive path, the thread is only woken by the first frame of a new source, and `sources` reads the kernel's
@@ -35,7 +36,7 @@
 //! | [`sender`] | a socket that only sends | nothing of ours |
 //! | [`state`] | what survives a restart: the memory, its file, when to write it | `mac` |
 //! | [`capture`] | opens, reads, binds again; where frames go is its caller's choice; the kernel engine | `mac`, `frame`, `clock`, `interface`, `tally`, `sys` |
-//! | [`web`] | the HTTP server; knows which pages scrapers received, not what is on them | nothing of ours |
+//! | [`web`] | the HTTP server: the metrics page, the site's resources; knows which pages scrapers received, not what is on any | nothing of ours |
 //! | [`exporter`] | the main job, put together: the metrics page, the page for people, the API | all of the above |
 //! | [`commands`] | the other jobs: `watch`, `interfaces`, `send`, `learn`, `check`; and how each starts and ends | all of the above |
 //! | [`cli`], [`config`] | what was typed; what is valid | `config` alone reads `cli`; `commands` hands it on |
@@ -66,6 +67,7 @@
 //! | accept errors | one warning for as long as they last; a pause after each |
 //! | clients do not read their answers | beyond 64 MiB of these, the connections that have been at it longest |
 //! | a scraper's answer breaks off | nothing: it is shown the same new sources at 0 again |
+//! | many ask for the page for people or the API | further ones: 503; scrapers have places of their own |
 //! | rendering fails | that scrape: 500; it is whole before its first byte is sent |
 //! | a kept page cannot be unpacked for a client | that connection, before the length that it was told |
 //! | the state file is damaged, or of a later version | what it knew: it is set aside, and a metric says so |

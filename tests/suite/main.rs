@@ -13,6 +13,7 @@
 mod common;
 
 mod api;
+mod browser;
 mod chain;
 mod check;
 mod cli;

@@ -67,7 +67,8 @@ pub(super) fn write(
 fn footer(html: &mut Html<'_>, pages: &Pages, query: &Query) {
     let metrics = &pages.telemetry_path;
     html.markup("<nav aria-label=\"Data\">\n<ul>\n<li><a").attribute("href", here(metrics));
-    html.markup(">Metrics</a></li>\n<li><a").attribute("href", with_query(SOURCES, &query.text()));
+    html.markup(">Metrics</a></li>\n<li><a id=\"json\"")
+        .attribute("href", with_query(SOURCES, &query.text()));
     html.markup(">These sources as JSON</a></li>\n<li><a").attribute("href", here(INTERFACES));
     html.markup(
         ">Interfaces as JSON</a></li>\n<li><a href=\"./api/v1/openapi.json\">The API, described</a></li>\n\

@@ -95,7 +95,7 @@ pub(super) struct Wrong {
 const PARAMETERS: &str = "interface, known, q, address_type, sort, limit, offset";
 
 impl Query {
-    /// Takes a query apart. Empty values count as absent: a form sends all of its fields.
+    /// Takes a query apart. What a form has fields for counts as absent if it is empty: all of them are sent.
     ///
     /// # Errors
     ///
@@ -111,7 +111,7 @@ impl Query {
             if !PARAMETERS.split(", ").any(|known| known == parameter) {
                 return wrong(&format!("these parameters: {PARAMETERS}"));
             }
-            if value.is_empty() {
+            if value.is_empty() && !["limit", "offset"].contains(&parameter.as_str()) {
                 continue;
             }
             if parameter == "interface" {
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn nothing_is_asked_for_by_nothing() {
-        for text in ["", "q=&known=&interface=&sort=&limit=&offset=&address_type="] {
+        for text in ["", "q=&known=&interface=&sort=&address_type="] {
             assert_eq!(Query::parse(text), Ok(Query::default()), "{text}");
         }
         assert!(!Query::default().filters());
@@ -230,6 +230,7 @@ mod tests {
             ("known=maybe", "known", "maybe", "true or false"),
             ("limit=0", "limit", "0", "from 1 to 65536"),
             ("limit=65537", "limit", "65537", "from 1 to 65536"),
+            ("offset=", "offset", "", "from 0 to 4294967295"),
             ("limit=%2B1", "limit", "+1", "from 1 to 65536"),
             ("offset=-1", "offset", "-1", "from 0 to 4294967295"),
             ("sort=colour", "sort", "colour", "last_seen, first_seen"),

@@ -3,6 +3,7 @@
 //! Nothing here sleeps for a time: it waits for a condition, with a deadline.
 
 pub(crate) mod alertmanager;
+pub(crate) mod browser;
 pub(crate) mod crowd;
 pub(crate) mod engine;
 pub(crate) mod exporter;

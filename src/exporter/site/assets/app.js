@@ -4,7 +4,7 @@
 
 const EVERY = 3000;
 const PATIENCE = 10000;
-const PARTS = ["live-health", "live-sources", "now"];
+const PARTS = ["live-health", "live-sources", "json", "now"];
 
 const age = document.getElementById("age");
 const pause = document.getElementById("pause");
@@ -75,6 +75,7 @@ function buttons() {
 async function refresh() {
   clearTimeout(timer);
   if (asking) asking.abort();
+  asking = null;
   if (document.hidden || paused) return;
   const controller = new AbortController();
   asking = controller;
@@ -84,10 +85,13 @@ async function refresh() {
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (asking !== controller) return;
+    const focused = document.activeElement;
     for (const id of PARTS) {
       const [part, other] = [document.getElementById(id), fresh.getElementById(id)];
       if (part && other) patch(part, other);
     }
+    // A row that moves loses it.
+    if (focused.isConnected && focused !== document.activeElement) focused.focus({ preventScroll: true });
     if (document.title !== fresh.title) document.title = fresh.title;
     buttons();
     failed = false;
