@@ -91,7 +91,7 @@ fn sources_are_told_with_all_that_is_known_of_them() {
         let labels = format!("{{interface=\"mw0\",source_mac=\"{}\"}}", text(source(2)));
         let seconds = page.value(&format!("macwatch_source_{name}_seen_timestamp_seconds{labels}"));
         let time: jiff::Timestamp = time.as_str().unwrap().parse().unwrap();
-        assert_eq!(time.as_millisecond(), (seconds * 1000.0).round() as i64);
+        assert_eq!(format!("{seconds:.3}"), format!("{:.3}", time.as_millisecond() as f64 / 1000.0));
     }
     let pi = &setting.json(&format!("{SOURCES}?q=b8-27-eb&interface=mw1"))["sources"][0];
     assert_eq!(pi["vendor"], "Raspberry Pi Foundation");

@@ -82,6 +82,8 @@ async function refresh() {
   const patience = setTimeout(() => controller.abort(), PATIENCE);
   try {
     const answer = await fetch(location.href, { cache: "no-store", signal: controller.signal });
+    // What was asked for makes no sense: the page says so.
+    if (answer.status === 400) return location.reload();
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (asking !== controller) return;
@@ -110,7 +112,7 @@ async function refresh() {
   }
 }
 
-pause.hidden = false;
+pause.hidden = !form;
 pause.addEventListener("click", () => {
   paused = !paused;
   pause.setAttribute("aria-pressed", String(paused));
@@ -124,7 +126,6 @@ pause.addEventListener("click", () => {
   }
 });
 
-document.addEventListener("visibilitychange", refresh);
 
 // Filters work while one types; the form is sent as ever without this script.
 if (form) {
@@ -176,6 +177,10 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => (button.textContent = "Copy"), 2000);
 });
 
-buttons();
-tell("live", false);
-timer = setTimeout(refresh, EVERY);
+// Without a form, it is the page that says what is wrong; that does not change.
+if (form) {
+  buttons();
+  tell("live", false);
+  timer = setTimeout(refresh, EVERY);
+  document.addEventListener("visibilitychange", refresh);
+}
