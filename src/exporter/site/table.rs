@@ -91,7 +91,7 @@ fn row(html: &mut Html<'_>, now_unix_ms: u64, row: &Row<'_>) {
     for (label, unix_ms) in
         [("First seen", sample.first_seen_unix_ms), ("Last seen", sample.last_seen_unix_ms)]
     {
-        html.markup("<td role=\"cell\" class=\"t\"").attribute("data-label", label).markup("><time");
+        html.markup("<td role=\"cell\"").attribute("data-label", label).markup("><time");
         html.attribute("datetime", api::rfc3339(unix_ms)).attribute("title", stamp(unix_ms));
         html.element(">", units::ago(now_unix_ms, unix_ms), "</time></td>");
     }
