@@ -178,6 +178,7 @@ impl Crowd {
         let metrics = Metrics {
             sources,
             reloader: Arc::new(Reloader::start(files, Arc::clone(&known)).unwrap()),
+            web_config: None,
             known,
             vendors: Arc::new(Vendors::embedded()),
             diary: None,

@@ -73,12 +73,17 @@ pub enum Command {
     /// before you vouch for it. Ctrl-C ends early, and what was learnt by then is written. --from-state and --import
     /// read files instead, and need no privileges; with --for it listens too.
     Learn(LearnArgs),
-    /// Say all that is wrong with an inventory or a state file, or what they say of one MAC.
+    /// Say all that is wrong with an inventory, a web configuration or a state file, or what they say of one MAC.
     ///
     /// Exit code 0: the exporter would take them. 1: it would not; each fault is a line on stdout, with file and
     /// line. Files are read and nothing else: also while an exporter runs, and without privileges. The file - is
     /// stdin.
     Check(CheckArgs),
+    /// Hash a password, for the web configuration: prints the line that goes below basic_auth_users.
+    ///
+    /// Asks for it twice on a terminal, without showing it; from a pipe it takes the first line. It is never an
+    /// argument, which everybody on the machine could see.
+    HashPassword(HashPasswordArgs),
 }
 
 /// Options of the main job.
@@ -310,6 +315,10 @@ pub struct WebArgs {
         default_value = ":10148"
     )]
     pub listen_address: Vec<String>,
+    /// File that turns on TLS, client certificates, users and passwords, headers or a rate limit: the format of
+    /// Prometheus' exporter-toolkit. Changes are picked up, renewed certificates too
+    #[arg(long = "web.config.file", value_name = "FILE", env = "MACWATCH_WEB_CONFIG_FILE")]
+    pub config_file: Option<PathBuf>,
     /// Path of the metrics page
     #[arg(
         long = "web.telemetry-path",
@@ -437,9 +446,23 @@ pub struct CheckArgs {
     /// State file to check
     #[arg(long = "state.file", value_name = "FILE", env = "MACWATCH_STATE_FILE")]
     pub state_file: Option<PathBuf>,
+    /// Web configuration to check, with the certificates and keys that it names
+    #[arg(long = "web.config.file", value_name = "FILE", env = "MACWATCH_WEB_CONFIG_FILE")]
+    pub web_config_file: Option<PathBuf>,
     /// Tell how macwatch sees this MAC, instead of what the files hold
     #[arg(long, value_name = "MAC")]
     pub explain: Option<String>,
+}
+
+/// Options of `hash-password`.
+#[derive(Args, Debug)]
+pub struct HashPasswordArgs {
+    /// Name of the user; without one, only the hash is printed
+    #[arg(value_name = "USER")]
+    pub user: Option<String>,
+    /// How much work a comparison takes: one more doubles it
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(4..=16))]
+    pub cost: u32,
 }
 
 /// A number, or what one looks like.

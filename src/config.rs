@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use crate::capture::{Direction, Settings};
 use crate::cli::{
-    self, CaptureArgs, CheckArgs, InterfaceArgs, LogArgs, SendArgs, ServeArgs, SourcesArgs, StateArgs,
-    WatchArgs, WebArgs,
+    self, CaptureArgs, CheckArgs, HashPasswordArgs, InterfaceArgs, LogArgs, SendArgs, ServeArgs, SourcesArgs,
+    StateArgs, WatchArgs, WebArgs,
 };
 use crate::exporter;
 use crate::interface::select::{NamePattern, Selection};
@@ -63,6 +63,8 @@ pub struct Serve {
     pub state: Option<PathBuf>,
     /// Where to serve.
     pub listen: Vec<ListenAddress>,
+    /// How to serve there; none for plain HTTP for everybody.
+    pub web_config: Option<PathBuf>,
 }
 
 impl TryFrom<&ServeArgs> for Serve {
@@ -93,6 +95,7 @@ impl TryFrom<&ServeArgs> for Serve {
             direction: direction(&args.capture),
             vendor_file: args.vendor.vendor_file.clone(),
             listen,
+            web_config: file(args.web.config_file.as_ref()),
         })
     }
 }
@@ -199,8 +202,10 @@ fn interval(text: &str) -> Result<Duration, Invalid> {
 pub struct Check {
     /// Inventories.
     pub inventories: Vec<PathBuf>,
-    /// The state file. There is this or an inventory.
+    /// The state file.
     pub state: Option<PathBuf>,
+    /// The web configuration. There is at least one file of any kind.
+    pub web_config: Option<PathBuf>,
     /// The address to explain.
     pub explain: Option<Mac>,
 }
@@ -210,18 +215,34 @@ impl TryFrom<&CheckArgs> for Check {
 
     fn try_from(args: &CheckArgs) -> Result<Self, Invalid> {
         let inventories = paths(&args.inventories);
-        let state = args.state_file.clone().filter(|file| !file.as_os_str().is_empty());
+        let (state, web_config) = (file(args.state_file.as_ref()), file(args.web_config_file.as_ref()));
         let option = "--inventory.file <FILE>";
-        let files = inventories.iter().chain(&state);
+        let files = inventories.iter().chain(&state).chain(&web_config);
         if files.clone().next().is_none() {
-            let why = "name what to check: one or more inventories, or --state.file".to_owned();
+            let why =
+                "name what to check: one or more inventories, --state.file or --web.config.file".to_owned();
             return Err(Invalid { value: None, option, why });
         }
         if files.filter(|file| file.as_os_str() == "-").count() > 1 {
             return Err(invalid(option, "-")("stdin can be read once".to_owned()));
         }
         let explain = args.explain.as_deref().map(|text| address("--explain <MAC>", text)).transpose()?;
-        Ok(Self { inventories, state, explain })
+        Ok(Self { inventories, state, web_config, explain })
+    }
+}
+
+/// All that `hash-password` needs.
+#[derive(Clone, Debug)]
+pub struct HashPassword {
+    /// The user's name, for a line that can be copied.
+    pub user: Option<String>,
+    /// How much work it is.
+    pub cost: u32,
+}
+
+impl From<&HashPasswordArgs> for HashPassword {
+    fn from(args: &HashPasswordArgs) -> Self {
+        Self { user: args.user.clone(), cost: args.cost }
     }
 }
 
@@ -272,10 +293,14 @@ fn paths(files: &[OsString]) -> Vec<PathBuf> {
     files.iter().filter(|file| !file.is_empty()).map(PathBuf::from).collect()
 }
 
+/// The same for one.
+fn file(file: Option<&PathBuf>) -> Option<PathBuf> {
+    file.filter(|file| !file.as_os_str().is_empty()).cloned()
+}
+
 /// systemd names the folders that it made for the unit (systemd.exec(5)), separated by colons.
 fn state(args: &StateArgs, folders: Option<OsString>) -> Option<PathBuf> {
-    let given = args.state_file.clone().filter(|file| !file.as_os_str().is_empty());
-    given.or_else(|| {
+    file(args.state_file.as_ref()).or_else(|| {
         let folders = folders?;
         let first =
             folders.as_bytes().split(|byte| *byte == b':').next().filter(|first| !first.is_empty())?;

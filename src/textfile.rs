@@ -96,6 +96,15 @@ impl Faults {
 ///
 /// What is wrong, and what to do.
 pub fn read(path: &Path) -> Result<Vec<u8>, String> {
+    read_at_most(path, MOST_BYTES)
+}
+
+/// As [`read`], for files that are never so large.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     // Without O_NONBLOCK, opening a FIFO waits for somebody to write into it.
     let file = OpenOptions::new()
         .read(true)
@@ -106,10 +115,11 @@ pub fn read(path: &Path) -> Result<Vec<u8>, String> {
     if !facts.is_file() {
         return Err(format!("it is not a regular file but {}", kind(facts.file_type())));
     }
-    if facts.len() > MOST_BYTES {
-        return Err(too_large());
+    if facts.len() > most {
+        return Err(too_large(most));
     }
-    read_to_end(file).map_err(|error| error.map_or_else(too_large, |error| explain(path, &error)))
+    read_to_end(file, most)
+        .map_err(|error| error.map_or_else(|| too_large(most), |error| explain(path, &error)))
 }
 
 /// The file's bytes, if there is a file.
@@ -130,20 +140,21 @@ pub fn read_if_any(path: &Path) -> Result<Option<Vec<u8>>, String> {
 ///
 /// What is wrong, and what to do.
 pub fn read_pipe(pipe: impl Read) -> Result<Vec<u8>, String> {
-    read_to_end(pipe)
-        .map_err(|error| error.map_or_else(too_large, |error| format!("it cannot be read: {error}")))
+    read_to_end(pipe, MOST_BYTES).map_err(|error| {
+        error.map_or_else(|| too_large(MOST_BYTES), |error| format!("it cannot be read: {error}"))
+    })
 }
 
 /// None if it is too large.
-fn read_to_end(source: impl Read) -> Result<Vec<u8>, Option<io::Error>> {
+fn read_to_end(source: impl Read, most: u64) -> Result<Vec<u8>, Option<io::Error>> {
     let mut bytes = Vec::new();
     // One more, to notice what is larger than its size told, or grows.
-    source.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(Some)?;
-    if bytes.len() as u64 > MOST_BYTES { Err(None) } else { Ok(bytes) }
+    source.take(most + 1).read_to_end(&mut bytes).map_err(Some)?;
+    if bytes.len() as u64 > most { Err(None) } else { Ok(bytes) }
 }
 
-fn too_large() -> String {
-    format!("it is larger than {} MiB; is it the right file?", MOST_BYTES >> 20)
+fn too_large(most: u64) -> String {
+    format!("it is larger than {} MiB; is it the right file?", most >> 20)
 }
 
 fn kind(kind: FileType) -> &'static str {

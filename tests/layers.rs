@@ -29,7 +29,7 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("sender", &[]),
     ("state", &["mac"]),
     ("capture", &["mac", "clock", "frame", "interface", "tally", "sys"]),
-    ("web", &[]),
+    ("web", &["textfile"]),
     (
         "exporter",
         &[
@@ -97,6 +97,13 @@ const CRATES: &[(&str, &[&str])] = &[
     ("hyper", &["web"]),
     ("hyper_util", &["web"]),
     ("http_body_util", &["web"]),
+    ("rustls", &["web"]),
+    ("tokio_rustls", &["web"]),
+    ("ring", &["web"]),
+    ("x509_parser", &["web"]),
+    ("bcrypt", &["web"]),
+    ("base64", &["web"]),
+    ("saphyr_parser", &["web"]),
     ("procfs", &["exporter"]),
     ("csv", &["vendor"]),
     ("flate2", &["state", "web"]),

@@ -1,6 +1,7 @@
 //! What can be asked of the program, and how each job starts and ends.
 
 mod check;
+mod hash_password;
 mod interfaces;
 mod learn;
 mod send;
@@ -63,6 +64,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
             Some(Command::Send(args)) => send::run(args).await,
             Some(Command::Learn(args)) => learn::run(args).await,
             Some(Command::Check(args)) => check::run(args).await,
+            Some(Command::HashPassword(args)) => hash_password::run(args),
         }
     };
     // One thread: capabilities are dropped before there is another, and a page now and then needs no more.

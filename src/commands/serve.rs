@@ -14,7 +14,7 @@ use crate::capture::Hearing;
 use crate::capture::kernel::{self, Wants};
 use crate::cli::ServeArgs;
 use crate::config::{Engine, Serve};
-use crate::exporter::{self, Opened, reload::Reloader, remember::Diary};
+use crate::exporter::{self, Opened, reload::Reloader, remember::Diary, web_config::WebConfig};
 use crate::known::Known;
 use crate::log;
 use crate::privileges::{CapabilitySet, NEEDED};
@@ -32,7 +32,7 @@ pub(super) async fn run(args: &ServeArgs) -> Result<(), Failure> {
     let hearing = || hearing(&config);
     let (follower, sockets) = prepare(&config.exporter.capture.selection, hearing).await?;
     let listeners = config.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
-    let listeners = listeners.into_iter().flatten().collect();
+    let listeners: Vec<TcpListener> = listeners.into_iter().flatten().collect();
     drop_privileges(needed(sockets.hearing()))?;
     // After that, so that a reload cannot fail where the start did not.
     let known = Arc::<Known>::default();
@@ -40,6 +40,12 @@ pub(super) async fn run(args: &ServeArgs) -> Result<(), Failure> {
         let lines: Vec<String> = faults.iter().map(|fault| format!("inventory: {fault}")).collect();
         Failure::Cannot(lines.join("\nmacwatch: "))
     })?;
+    let web_config = config.web_config.as_deref().map(WebConfig::start).transpose().map_err(|faults| {
+        let lines: Vec<String> = faults.iter().map(|fault| format!("web configuration: {fault}")).collect();
+        Failure::Cannot(lines.join("\nmacwatch: "))
+    })?;
+    warn_if_open(&listeners, web_config.as_ref());
+    let web_config = web_config.map(Arc::new);
     let diary = config.state.map(|path| {
         Diary::open(&path, Arc::clone(&known)).map(Arc::new).map_err(|error| {
             Failure::Cannot(format!(
@@ -49,7 +55,7 @@ pub(super) async fn run(args: &ServeArgs) -> Result<(), Failure> {
         })
     });
     let diary = diary.transpose()?;
-    let opened = Opened { sockets, follower, listeners };
+    let opened = Opened { sockets, follower, listeners, web_config };
     let vendors = Arc::new(vendors(config.vendor_file.as_deref())?);
     exporter::run(config.exporter, opened, known, Arc::new(reloader), vendors, diary, shutdown.asked())
         .await
@@ -117,6 +123,22 @@ fn listen(address: &ListenAddress) -> Result<Vec<TcpListener>, Failure> {
         tracing::info!(address = %real, "listening");
     }
     Ok(listeners)
+}
+
+/// Says once that anybody may read the page, where that may not be meant.
+fn warn_if_open(listeners: &[TcpListener], web_config: Option<&WebConfig>) {
+    let closed = web_config.is_some_and(|web| web.security().has_tls() || web.security().has_users());
+    let everywhere =
+        |listener: &&TcpListener| listener.local_addr().is_ok_and(|real| real.ip().is_unspecified());
+    if let Some(listener) = listeners.iter().find(everywhere).filter(|_| !closed)
+        && let Ok(address) = listener.local_addr()
+    {
+        tracing::warn!(
+            %address,
+            "whoever reaches this port can read who is there: no TLS, no authentication, all addresses; \
+             --web.config.file adds them, and --web.listen-address 127.0.0.1:10148 closes it to others"
+        );
+    }
 }
 
 /// The words of an error without its number.

@@ -6,6 +6,7 @@ pub mod reload;
 pub mod remember;
 pub mod rows;
 pub mod site;
+pub mod web_config;
 
 use std::future::Future;
 use std::io;
@@ -34,6 +35,7 @@ use remember::Diary;
 use site::Pages;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
+use web_config::WebConfig;
 
 /// What the exporter needs to know.
 #[derive(Clone, Debug)]
@@ -54,7 +56,7 @@ pub struct Config {
     pub zero_first: bool,
 }
 
-/// What was opened before the privileges to do so were given up.
+/// What was opened, before the privileges to do so were given up, and how it is used.
 #[derive(Debug)]
 pub struct Opened {
     /// Sockets to capture with.
@@ -63,6 +65,8 @@ pub struct Opened {
     pub follower: Follower,
     /// Sockets to serve on.
     pub listeners: Vec<TcpListener>,
+    /// How to serve on them, if a file says so.
+    pub web_config: Option<Arc<WebConfig>>,
 }
 
 /// Frames become counts.
@@ -150,7 +154,7 @@ pub async fn run(
     diary: Option<Arc<Diary>>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let Opened { sockets, mut follower, listeners } = opened;
+    let Opened { sockets, mut follower, listeners, web_config } = opened;
     let roster = Arc::<Known>::clone(&known);
     let sources = match &diary {
         Some(diary) => Sources::with_memory(config.limits, roster, Arc::<Diary>::clone(diary)),
@@ -180,6 +184,7 @@ pub async fn run(
         sources: Arc::clone(&sources),
         known,
         reloader: Arc::clone(&reloader),
+        web_config: web_config.clone(),
         vendors,
         diary: diary.clone(),
         board: Arc::clone(&board),
@@ -203,6 +208,7 @@ pub async fn run(
         resources: pages.resources()?,
         ready: Box::new(ready),
         reload: config.lifecycle.then_some(ask.clone()),
+        security: web_config.as_ref().map(|web| Arc::clone(web.security())),
     };
     let shutdown = async {
         shutdown.await;
@@ -211,7 +217,7 @@ pub async fn run(
     tokio::select! {
         served = web::serve(listeners, site, traffic, shutdown) => served?,
         () = supervisor.follow(follower) => {}
-        () = reloader.follow(requests, hangups) => {}
+        () = reloader.follow(web_config, requests, hangups) => {}
         () = remember::follow(diary.as_ref(), &sources) => {}
         () = settling => {}
     }

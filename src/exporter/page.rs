@@ -8,6 +8,7 @@ use super::process::Process;
 use super::reload::Reloader;
 use super::remember::Diary;
 use super::rows::Rows;
+use super::web_config::WebConfig;
 use crate::build;
 use crate::capture::{Board, Status};
 use crate::exposition::{Family, Format, Page, Value, labels};
@@ -29,6 +30,8 @@ pub struct Metrics {
     pub known: Arc<Known>,
     /// How the inventory was read.
     pub reloader: Arc<Reloader>,
+    /// How the web configuration was read; none if there is none.
+    pub web_config: Option<Arc<WebConfig>>,
     /// Who has which prefix.
     pub vendors: Arc<Vendors>,
     /// What survives a restart; none if nothing does.
@@ -95,6 +98,13 @@ impl Metrics {
     }
 
     fn write_server(&self, page: &mut Page<'_>) {
+        if let Some(web_config) = &self.web_config {
+            page.family(Family::gauge(
+                "macwatch_web_config_last_reload_successful",
+                "Whether the web configuration could be used when it was last read; if not, the last good one is.",
+            ))
+            .add("", web_config.successful());
+        }
         let mut series = page.family(Family::counter(
             "macwatch_http_requests_total",
             "HTTP requests answered, by status code; what is not HTTP is not counted.",

@@ -1,4 +1,5 @@
-//! Reading the inventory anew: when its files change, on SIGHUP, or when asked over HTTP.
+//! Reading the inventory anew: when its files change, on SIGHUP, or when asked over HTTP. The latter two are for the web
+//! configuration too.
 //!
 //! A broken file costs nothing but its news: the last good list stays, the log says what is wrong, and a
 //! metric says that something is.
@@ -20,8 +21,10 @@ use crate::inventory::{Fault, Inventory};
 use crate::known::Known;
 use crate::web::Reload;
 
+use super::web_config::WebConfig;
+
 /// When watching the files failed, it is tried again after this time.
-const RETRY: Duration = Duration::from_secs(60);
+pub(super) const RETRY: Duration = Duration::from_secs(60);
 
 /// How the last reading went.
 #[derive(Debug)]
@@ -83,7 +86,6 @@ impl Reloader {
     /// Reads the files; says in one line what is wrong with them, if anything.
     fn reload(&self, cause: &str) -> Result<(), String> {
         if self.files.is_empty() {
-            tracing::info!(cause, "nothing to reload");
             return Ok(());
         }
         let result = self.read();
@@ -104,13 +106,30 @@ impl Reloader {
         }
     }
 
-    async fn reload_aside(self: &Arc<Self>, cause: &'static str) -> Result<(), String> {
-        let reloader = Arc::clone(self);
-        spawn_blocking(move || reloader.reload(cause)).await.unwrap_or_else(|error| Err(error.to_string()))
+    async fn reload_aside(
+        self: &Arc<Self>,
+        web: Option<&Arc<WebConfig>>,
+        cause: &'static str,
+    ) -> Result<(), String> {
+        let (reloader, web) = (Arc::clone(self), web.cloned());
+        let job = move || {
+            if reloader.files.is_empty() && web.is_none() {
+                tracing::info!(cause, "nothing to reload");
+            }
+            let results = [reloader.reload(cause), web.map_or(Ok(()), |web| web.reload(cause, true))];
+            let faults: Vec<String> = results.into_iter().filter_map(Result::err).collect();
+            if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
+        };
+        spawn_blocking(job).await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
     /// Reads the files whenever there is a cause, for good; cancel it to stop.
-    pub async fn follow(self: Arc<Self>, mut requests: mpsc::Receiver<Reload>, mut hangups: Signal) {
+    pub async fn follow(
+        self: Arc<Self>,
+        web: Option<Arc<WebConfig>>,
+        mut requests: mpsc::Receiver<Reload>,
+        mut hangups: Signal,
+    ) {
         let files = async {
             if self.files.is_empty() {
                 std::future::pending::<()>().await;
@@ -121,12 +140,19 @@ impl Reloader {
                 tokio::time::sleep(RETRY).await;
             }
         };
-        tokio::pin!(files);
+        let web_files = async {
+            match &web {
+                Some(web) => Arc::clone(web).follow().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(files, web_files);
         loop {
             tokio::select! {
                 () = &mut files => {}
-                _ = hangups.recv() => drop(self.reload_aside("SIGHUP").await),
-                Some(reload) = requests.recv() => reload.done(self.reload_aside("HTTP").await),
+                () = &mut web_files => {}
+                _ = hangups.recv() => drop(self.reload_aside(web.as_ref(), "SIGHUP").await),
+                Some(reload) = requests.recv() => reload.done(self.reload_aside(web.as_ref(), "HTTP").await),
             }
         }
     }
@@ -135,7 +161,7 @@ impl Reloader {
         let mut watcher = Watcher::new(self.files.clone())?;
         loop {
             watcher.changed().await?;
-            drop(self.reload_aside("change").await);
+            drop(self.reload_aside(None, "change").await);
         }
     }
 }

@@ -1,20 +1,26 @@
 //! The open connections: how many there may be, and how they end.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
+use http_body_util::BodyExt as _;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, Id, JoinSet};
 
 use super::guard::{Busy, Guard, Patience};
+use super::http2::{Held, Streams};
 use super::unread::Reader;
-use super::{Server, routes};
+use super::{Server, gate, handshake, http2};
 
 /// Most connections at a time. For one more the oldest is closed that is not at work, so that silent clients
 /// cannot keep a scraper out.
@@ -35,6 +41,7 @@ pub(super) struct Connections {
     ages: HashMap<Id, u64>,
     next: u64,
     graceful: GracefulShutdown,
+    stopping: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -59,6 +66,7 @@ impl Connections {
             ages: HashMap::new(),
             next: 0,
             graceful: GracefulShutdown::new(),
+            stopping: watch::Sender::new(false),
         }
     }
 
@@ -78,32 +86,29 @@ impl Connections {
         // Whoever has gone already has no address, and gets no answer. A dual-stack listener sees IPv4 within IPv6.
         let peer = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
         let busy = Busy::default();
-        let at_work = busy.clone();
-        let reader = Reader::default();
-        let reads = reader.clone();
-        let service = service_fn(move |request| {
-            at_work.set(true);
-            routes::answer(Arc::clone(&server), request, peer, reads.clone())
-        });
-        let stream = TokioIo::new(Guard::new(stream, self.patience, busy.clone()));
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.patience.idle)
-            .max_buf_size(HEAD_BYTES)
-            .max_headers(HEADERS)
-            .half_close(true)
-            .serve_connection(stream, service);
-        let connection = self.graceful.watch(connection);
-        let task = self.tasks.spawn(async move {
-            tokio::select! {
-                biased;
-                () = reader.given_up() => {}
-                // How a client's connection ends is the client's business.
-                ended = connection => if let Err(error) = ended {
-                    tracing::debug!(%error, "connection ended");
-                },
-            }
-        });
+        let client = Client {
+            server,
+            peer,
+            patience: self.patience,
+            busy: busy.clone(),
+            watcher: self.graceful.watcher(),
+        };
+        let mut stopping = self.stopping.subscribe();
+        let task = match client.server.site.security.as_ref().and_then(|security| security.rules().tls.clone()) {
+            None => self.tasks.spawn(client.http1(stream)),
+            Some(tls) => self.tasks.spawn(async move {
+                // While it agrees on how to speak, it is one of those that can be closed for others.
+                let agreed = tokio::select! {
+                    agreed = tokio::time::timeout(client.patience.head, handshake::accept(stream, tls)) => agreed,
+                    _ = stopping.wait_for(|stopping| *stopping) => return,
+                };
+                match agreed.map_err(io::Error::from).flatten() {
+                    Ok(stream) if handshake::is_http2(&stream) => client.http2(stream).await,
+                    Ok(stream) => client.http1(stream).await,
+                    Err(error) => tracing::debug!(%error, peer = ?client.peer, "no TLS with this client"),
+                }
+            }),
+        };
         self.ages.insert(task.id(), self.next);
         self.by_age.insert(self.next, Connection { task, busy });
         self.next += 1;
@@ -135,11 +140,77 @@ impl Connections {
     /// Tells all clients that this was their last answer, and waits until they have it, but no longer than
     /// `grace`.
     pub(super) async fn finish(mut self, grace: Duration) {
+        self.stopping.send_replace(true);
         let graceful = std::mem::take(&mut self.graceful);
         if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
             self.reap();
             tracing::warn!(open = self.open(), "connections still open; closing them");
         }
+    }
+}
+
+/// A client that is served.
+struct Client {
+    server: Arc<Server>,
+    peer: Option<IpAddr>,
+    patience: Patience,
+    busy: Busy,
+    watcher: Watcher,
+}
+
+impl Client {
+    async fn http1(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        let Self { server, peer, patience, busy, watcher } = self;
+        let at_work = busy.clone();
+        let reader = Reader::default();
+        let reads = reader.clone();
+        let service = service_fn(move |request| {
+            at_work.set(true);
+            gate::answer(Arc::clone(&server), request, peer, reads.clone())
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(patience.idle)
+            .max_buf_size(HEAD_BYTES)
+            .max_headers(HEADERS)
+            .half_close(true)
+            .serve_connection(TokioIo::new(Guard::new(stream, patience, busy)), service);
+        tokio::select! {
+            biased;
+            () = reader.given_up() => {}
+            ended = watcher.watch(connection) => told(ended),
+        }
+    }
+
+    async fn http2(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        let Self { server, peer, patience, busy, watcher } = self;
+        let streams = Streams::new(patience, busy);
+        let begun = streams.clone();
+        let reader = Reader::default();
+        let reads = reader.clone();
+        let service = service_fn(move |request| {
+            let stream = Arc::new(begun.begin());
+            let answer = gate::answer(Arc::clone(&server), request, peer, reads.clone());
+            async move {
+                let answer = answer.await?;
+                let hold = move |bytes| Held::new(bytes, Arc::clone(&stream));
+                Ok::<_, Infallible>(answer.map(|body| body.map_frame(move |frame| frame.map_data(&hold))))
+            }
+        });
+        let connection = http2::builder().serve_connection(TokioIo::new(stream), service);
+        tokio::select! {
+            biased;
+            () = reader.given_up() => {}
+            () = streams.expired() => {}
+            ended = watcher.watch(connection) => told(ended),
+        }
+    }
+}
+
+/// How a client's connection ends is the client's business.
+fn told(ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
     }
 }
 

@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 /// How long a client may take. A scraper never meets these.
@@ -52,8 +51,8 @@ impl Busy {
 
 /// See the module's docs.
 #[derive(Debug)]
-pub(super) struct Guard {
-    stream: TcpStream,
+pub(super) struct Guard<S> {
+    stream: S,
     patience: Patience,
     busy: Busy,
     /// Runs while a request's head is arriving.
@@ -62,8 +61,8 @@ pub(super) struct Guard {
     answer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Guard {
-    pub(super) fn new(stream: TcpStream, patience: Patience, busy: Busy) -> Self {
+impl<S> Guard<S> {
+    pub(super) fn new(stream: S, patience: Patience, busy: Busy) -> Self {
         Self { stream, patience, busy, head: None, answer: None }
     }
 }
@@ -76,7 +75,7 @@ fn check(timer: &mut Option<Pin<Box<Sleep>>>, context: &mut Context<'_>) -> Poll
     }
 }
 
-impl AsyncRead for Guard {
+impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -95,7 +94,7 @@ impl AsyncRead for Guard {
     }
 }
 
-impl AsyncWrite for Guard {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -120,11 +119,16 @@ impl AsyncWrite for Guard {
 
     /// hyper flushes when all that it has to say is written: the answer is out.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        if flushed.is_pending() {
+            // TLS may still hold some of it.
+            return check(&mut self.answer, context).map(Err);
+        }
         if self.answer.take().is_some() {
             self.busy.set(false);
             self.head = None;
         }
-        Pin::new(&mut self.stream).poll_flush(context)
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -132,7 +136,7 @@ impl AsyncWrite for Guard {
     }
 }
 
-impl Guard {
+impl<S> Guard<S> {
     fn wait_or(
         &mut self,
         wrote: Poll<io::Result<usize>>,

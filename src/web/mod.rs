@@ -3,16 +3,24 @@
 //! One thread runs all connections; pages are made on another, so that neither a large page nor a slow
 //! client holds anybody else up.
 
+mod auth;
 mod body;
+mod client;
+pub mod config;
 mod connections;
+mod gate;
 mod guard;
+mod handshake;
+mod http2;
 pub mod listen;
 mod negotiate;
 mod packed;
+mod rate;
 mod render;
 mod resource;
 mod routes;
 mod scrapers;
+mod secure;
 #[cfg(test)]
 mod tests;
 mod unread;
@@ -30,6 +38,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use negotiate::Offer;
 pub use resource::{Maker, Resource, Verdict};
+pub use secure::{Reading, Security};
 
 use connections::Connections;
 use render::Renderer;
@@ -61,6 +70,8 @@ pub struct Site {
     pub resources: Vec<Resource>,
     /// Where requests to reload go; none if they are not allowed.
     pub reload: Option<mpsc::Sender<Reload>>,
+    /// Encryption, users and what else the web configuration file says; none if there is none.
+    pub security: Option<Arc<Security>>,
     /// Whether the program does what it is for; `/-/ready` answers 503 until it does.
     pub ready: Box<dyn Fn() -> bool + Send + Sync>,
 }
@@ -103,13 +114,15 @@ pub struct Traffic {
 }
 
 /// The status codes that the server answers with.
-const CODES: [StatusCode; 8] = [
+const CODES: [StatusCode; 10] = [
     StatusCode::OK,
     StatusCode::NOT_MODIFIED,
     StatusCode::BAD_REQUEST,
+    StatusCode::UNAUTHORIZED,
     StatusCode::FORBIDDEN,
     StatusCode::NOT_FOUND,
     StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::TOO_MANY_REQUESTS,
     StatusCode::INTERNAL_SERVER_ERROR,
     StatusCode::SERVICE_UNAVAILABLE,
 ];

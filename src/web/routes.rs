@@ -30,7 +30,7 @@ const METHODS: &str = "GET, HEAD";
 /// As Prometheus has it.
 const RELOAD_METHODS: &str = "POST, PUT";
 
-type Answer = Response<Content>;
+pub(super) type Answer = Response<Content>;
 
 enum Route<'a> {
     Metrics,
@@ -231,7 +231,7 @@ fn coded(asked: &HeaderMap, content_type: &'static str, page: Packed) -> Answer 
     answer
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     whole(status, TEXT, Content::Whole(body.into()))
 }
 

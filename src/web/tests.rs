@@ -57,6 +57,7 @@ fn site(max_requests: usize, metrics: impl Fn() -> Vec<u8> + Send + Sync + 'stat
         resources: Vec::new(),
         ready: Box::new(|| true),
         reload: None,
+        security: None,
     }
 }
 

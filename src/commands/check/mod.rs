@@ -1,4 +1,5 @@
-//! `macwatch check`: what is wrong with an inventory or a state file, or what they say of one address.
+//! `macwatch check`: what is wrong with an inventory, a web configuration or a state file, or what they say of one
+//! address.
 //!
 //! It reads, and changes nothing: no lock is taken, nothing is set aside. Faults are the result, so they go to
 //! stdout.
@@ -17,6 +18,7 @@ use super::{Failure, follow, list, written};
 use crate::cli::CheckArgs;
 use crate::config::Check;
 use crate::textfile::{self, Fault};
+use crate::web::config;
 
 /// Most faults that are listed: a file with more is none that a person would mend line by line.
 const MOST_FAULTS: usize = 10_000;
@@ -28,9 +30,14 @@ pub(super) async fn run(args: &CheckArgs) -> Result<(), Failure> {
     let check = Check::try_from(args)?;
     let inventories = inventory::Checked::of(check.inventories.iter().map(|path| read(path)).collect());
     let state = check.state.as_deref().map(|path| state::check(read(path))).transpose();
-    let (inventories, state) = match (inventories, state) {
-        (Ok(inventories), Ok(state)) => (inventories, state),
-        (inventories, state) => return report(inventories.err(), state.err()),
+    let web = check.web_config.as_deref().map(|path| {
+        let (path, text) = read(path);
+        config::Read::of(&path, text, MOST_FAULTS)
+    });
+    let web_faults = web.as_ref().and_then(|web| web.checked().err());
+    let (inventories, state) = match (inventories, state, web_faults) {
+        (Ok(inventories), Ok(state), None) => (inventories, state),
+        (inventories, state, web) => return report(inventories.err(), state.err(), web),
     };
     let mut text = String::new();
     if let Some(mac) = check.explain {
@@ -45,6 +52,12 @@ pub(super) async fn run(args: &CheckArgs) -> Result<(), Failure> {
         inventories.summarize(&mut text);
         if let Some(state) = state {
             state.summarize(&mut text);
+        }
+        if let Some((path, web)) = check.web_config.as_deref().zip(web) {
+            for warning in &web.warnings {
+                line(&mut text, &warning.place, format_args!("warning: {}", warning.what));
+            }
+            line(&mut text, path.display(), web.summary);
         }
     }
     written(io::stdout().lock().write_all(text.as_bytes()))
@@ -65,13 +78,18 @@ fn read(path: &Path) -> Input {
     (path.into(), text)
 }
 
-fn report(inventories: Option<Vec<Fault>>, state: Option<Vec<Fault>>) -> Result<(), Failure> {
+fn report(
+    inventories: Option<Vec<Fault>>,
+    state: Option<Vec<Fault>>,
+    web: Option<&[Fault]>,
+) -> Result<(), Failure> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let mut faults = inventories.iter().chain(&state).flatten();
+    let mut faults = inventories.iter().chain(&state).flatten().chain(web.unwrap_or_default());
     written(faults.try_for_each(|fault| writeln!(out, "{fault}")).and_then(|()| out.flush()))?;
     let consequences = [
         inventories.map(|_| "the inventory has faults; the exporter would not start with it"),
         state.map(|_| "the state file has faults; the exporter would start without what it knew"),
+        web.map(|_| "the web configuration has faults; the exporter would not start with it"),
     ];
     Err(Failure::Cannot(consequences.into_iter().flatten().collect::<Vec<_>>().join("; ")))
 }

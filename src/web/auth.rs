@@ -1,0 +1,272 @@
+//! Who may ask: names and passwords of basic authentication.
+//!
+//! A password costs a processor a twentieth of a second to compare with its hash, on purpose. So one that was right is
+//! remembered, as a keyed hash of it; others are compared one at a time, on a thread beside the server's, and whoever
+//! finds the queue full is told to come back. A name that nobody has takes as long as one that somebody has.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hyper::header::{self, HeaderMap};
+use parking_lot::Mutex;
+use ring::hmac;
+use ring::rand::SystemRandom;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use super::config;
+
+/// Comparisons at a time: one core is enough for strangers.
+const AT_WORK: usize = 1;
+/// Most that are compared or wait for it.
+const MOST_WAITING: usize = 32;
+/// Of these, most from one address: another's turn comes.
+const MOST_OF_ONE: usize = 4;
+/// Right passwords that are remembered.
+const MOST_REMEMBERED: usize = 256;
+
+/// Nobody's hash, for names that nobody has: the toolkit's own. Its cost is replaced.
+const NOBODY: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
+
+/// What is said to a name and password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Come in.
+    Right,
+    /// No, or nothing was said.
+    Wrong,
+    /// There are too many to be compared.
+    Busy,
+}
+
+/// The users, by name.
+#[derive(Debug)]
+pub(super) struct Users {
+    hashes: BTreeMap<String, String>,
+    /// Takes as long to compare as the others.
+    nobody: String,
+}
+
+impl Users {
+    pub(super) fn new(hashes: BTreeMap<String, String>) -> Self {
+        let mut costs = BTreeMap::<u32, usize>::new();
+        for cost in hashes.values().filter_map(|hash| config::cost(hash)) {
+            *costs.entry(cost).or_default() += 1;
+        }
+        let usual = costs.iter().max_by_key(|(_, users)| **users).map_or(10, |(cost, _)| *cost);
+        let nobody = NOBODY.replace("$10$", &format!("${usual:02}$"));
+        Self { hashes, nobody }
+    }
+
+    /// Whether everybody may ask.
+    pub(super) fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
+    }
+}
+
+/// See the module's docs. It outlives changes of the users.
+#[derive(Debug)]
+pub(super) struct Doorman {
+    key: hmac::Key,
+    right: Mutex<Remembered>,
+    turns: Arc<Semaphore>,
+    waiting: Arc<Mutex<HashMap<Option<IpAddr>, usize>>>,
+}
+
+#[derive(Debug, Default)]
+struct Remembered {
+    tags: VecDeque<[u8; 32]>,
+}
+
+impl Doorman {
+    /// None if the system has no random numbers.
+    pub(super) fn new() -> Option<Self> {
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok()?;
+        let turns = Arc::new(Semaphore::new(AT_WORK));
+        Some(Self { key, right: Mutex::default(), turns, waiting: Arc::default() })
+    }
+
+    /// Forgets all passwords.
+    pub(super) fn forget(&self) {
+        self.right.lock().tags.clear();
+    }
+
+    /// Whether a client with these headers may come in.
+    pub(super) async fn ask(&self, users: &Users, headers: &HeaderMap, peer: Option<IpAddr>) -> Verdict {
+        let Some((name, password)) = credentials(headers) else { return Verdict::Wrong };
+        let known = str::from_utf8(&name).ok().and_then(|name| users.hashes.get(name));
+        let hash = known.unwrap_or(&users.nobody).clone();
+        let tag = self.tag(&name, &hash, &password);
+        if known.is_some() && self.right.lock().tags.contains(&tag) {
+            return Verdict::Right;
+        }
+        let Some(_place) = Place::take(&self.waiting, peer) else { return Verdict::Busy };
+        let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await else { return Verdict::Busy };
+        // Somebody may have asked the same meanwhile: those who come together are compared once.
+        if known.is_some() && self.right.lock().tags.contains(&tag) {
+            return Verdict::Right;
+        }
+        let compared = spawn_blocking(move || {
+            // Whoever went away leaves the work, and its turn, behind.
+            let _turn = turn;
+            bcrypt::verify(&password, &hash)
+        });
+        // A hash that cannot be used is no reason to let somebody in; it was looked at when it was read.
+        if known.is_none() || !matches!(compared.await, Ok(Ok(true))) {
+            return Verdict::Wrong;
+        }
+        let mut right = self.right.lock();
+        if right.tags.len() >= MOST_REMEMBERED {
+            right.tags.pop_front();
+        }
+        right.tags.push_back(tag);
+        Verdict::Right
+    }
+
+    /// Stands for a name, its hash and a password; tells nothing of them without the key.
+    fn tag(&self, name: &[u8], hash: &str, password: &[u8]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.key);
+        for part in [name, hash.as_bytes(), password] {
+            // Where one ends is part of it.
+            context.update(&part.len().to_be_bytes());
+            context.update(part);
+        }
+        let mut tag = [0; 32];
+        tag.copy_from_slice(context.sign().as_ref());
+        tag
+    }
+}
+
+/// A place in the queue; given back however the request ends.
+struct Place {
+    waiting: Arc<Mutex<HashMap<Option<IpAddr>, usize>>>,
+    peer: Option<IpAddr>,
+}
+
+impl Place {
+    fn take(waiting: &Arc<Mutex<HashMap<Option<IpAddr>, usize>>>, peer: Option<IpAddr>) -> Option<Self> {
+        let mut all = waiting.lock();
+        if all.values().sum::<usize>() >= MOST_WAITING || all.get(&peer).is_some_and(|n| *n >= MOST_OF_ONE) {
+            return None;
+        }
+        *all.entry(peer).or_default() += 1;
+        Some(Self { waiting: Arc::clone(waiting), peer })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut all = self.waiting.lock();
+        if let Some(count) = all.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.peer);
+            }
+        }
+    }
+}
+
+/// Name and password, as RFC 7617 has them.
+fn credentials(headers: &HeaderMap) -> Option<(Vec<u8>, Vec<u8>)> {
+    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, rest) = value.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return None;
+    }
+    let mut name = BASE64_STANDARD.decode(rest).ok()?;
+    let colon = name.iter().position(|byte| *byte == b':')?;
+    let password = name.split_off(colon + 1);
+    name.pop();
+    Some((name, password))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())])
+    }
+
+    fn basic(text: &str) -> HeaderMap {
+        headers(&format!("Basic {}", BASE64_STANDARD.encode(text)))
+    }
+
+    fn users(list: &[(&str, &str)]) -> Users {
+        let hash = |(name, password): &(&str, &str)| ((*name).to_owned(), bcrypt::hash(password, 4).unwrap());
+        Users::new(list.iter().map(hash).collect())
+    }
+
+    fn ask(doorman: &Doorman, users: &Users, headers: &HeaderMap) -> Verdict {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(doorman.ask(users, headers, None))
+    }
+
+    #[test]
+    fn credentials_are_those_of_the_standard() {
+        let some =
+            |name: &str, password: &str| Some((name.as_bytes().to_vec(), password.as_bytes().to_vec()));
+        assert_eq!(credentials(&basic("a:b:c")), some("a", "b:c"));
+        assert_eq!(credentials(&basic(":")), some("", ""));
+        assert_eq!(credentials(&headers("bASIC YTpi")), some("a", "b"));
+        for wrong in ["Basic", "Basic ", "Bearer YTpi", "Basic YTpi=", "Basic  YTpi", "Basic YQ==", "Basic Y"]
+        {
+            assert_eq!(credentials(&headers(wrong)), None, "{wrong}");
+        }
+        assert_eq!(credentials(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn the_right_password_of_the_right_user_is_right() {
+        let (doorman, users) = (Doorman::new().unwrap(), users(&[("ann", "one"), ("bob", "two")]));
+        for _ in 0..2 {
+            for (said, verdict) in [
+                ("ann:one", Verdict::Right),
+                ("bob:two", Verdict::Right),
+                ("ann:two", Verdict::Wrong),
+                ("annone:", Verdict::Wrong),
+                ("eve:one", Verdict::Wrong),
+                // That of the hash for names that nobody has.
+                ("eve:fakepassword", Verdict::Wrong),
+                ("", Verdict::Wrong),
+            ] {
+                assert_eq!(ask(&doorman, &users, &basic(said)), verdict, "{said}");
+            }
+        }
+        assert_eq!(doorman.right.lock().tags.len(), 2, "only what was right is remembered");
+    }
+
+    #[test]
+    fn a_changed_password_is_not_remembered() {
+        let doorman = Doorman::new().unwrap();
+        let said = basic("ann:one");
+        assert_eq!(ask(&doorman, &users(&[("ann", "one")]), &said), Verdict::Right);
+        assert_eq!(ask(&doorman, &users(&[("ann", "two")]), &said), Verdict::Wrong);
+        assert_eq!(ask(&doorman, &users(&[("bob", "one")]), &said), Verdict::Wrong);
+        doorman.forget();
+        assert!(doorman.right.lock().tags.is_empty());
+    }
+
+    #[test]
+    fn no_more_wait_than_there_are_places() {
+        let waiting = Arc::default();
+        let peer = |n: u8| Some(IpAddr::from([192, 0, 2, n]));
+        let of_one: Vec<_> = (0..MOST_OF_ONE).map(|_| Place::take(&waiting, peer(1)).unwrap()).collect();
+        assert!(Place::take(&waiting, peer(1)).is_none() && Place::take(&waiting, peer(2)).is_some());
+        let others: Vec<_> = (2..).map_while(|n| Place::take(&waiting, peer(n))).collect();
+        assert_eq!(of_one.len() + others.len(), MOST_WAITING);
+        drop((of_one, others));
+        assert!(waiting.lock().is_empty());
+    }
+
+    #[test]
+    fn nobody_costs_what_most_users_cost() {
+        let cheap = |n: usize| (n.to_string(), NOBODY.replace("$10$", "$05$"));
+        let users = Users::new((0..2).map(cheap).chain([("dear".to_owned(), NOBODY.to_owned())]).collect());
+        assert_eq!(config::cost(&users.nobody), Some(5));
+        assert_eq!(Users::new(BTreeMap::new()).nobody, NOBODY);
+    }
+}

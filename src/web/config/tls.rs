@@ -1,0 +1,209 @@
+//! From the section `tls_server_config` to what rustls serves with. Nothing is taken half: either all of it holds, or
+//! there are faults.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig, version};
+
+use super::Files;
+use super::certificates::{self, Certificates};
+use super::fields::{At, Source, Tls};
+use super::names::{ClientAuth, Version};
+use crate::textfile::Faults;
+use crate::web::client::Clients;
+
+/// What is served, in words, for `check`.
+pub(super) type Summary = String;
+
+/// Names of the protocols behind TLS, the preferred one first.
+const HTTP2: &[&[u8]] = &[b"h2", b"http/1.1"];
+const HTTP1: &[&[u8]] = &[b"http/1.1"];
+
+/// Puts it together; warnings go to the second list.
+pub(super) fn build(
+    tls: &Tls,
+    http2: bool,
+    files: &mut Files,
+    faults: &mut Faults,
+    warnings: &mut Faults,
+) -> Option<(Arc<ServerConfig>, Summary)> {
+    let cert = required("cert", &tls.cert, tls, files, faults);
+    let key = required("key", &tls.key, tls, files, faults);
+    let authorities = read("client_ca", &tls.client_ca, files, faults);
+    let cert = cert.and_then(|(line, name, pem)| {
+        let certificates = told(certificates::chain(&pem), line, &name, faults)?;
+        if let Some(why) = certificates.first().and_then(certificates::expired) {
+            warnings.add(line, format!("{name}: {why}"));
+        }
+        Some((line, certificates))
+    });
+    let key = key.and_then(|(line, name, pem)| {
+        Some((line, name.clone(), told(certificates::key(&pem), line, &name, faults)?))
+    });
+    let authorities = match authorities {
+        None => Some(Vec::new()),
+        Some((line, name, pem)) => told(certificates::chain(&pem), line, &name, faults),
+    };
+    let provider = provider(tls);
+    let clients = clients(tls, authorities, &provider, faults);
+    let versions = versions(tls, faults);
+    let (Some((_, chain)), Some((line, name, key)), Some(clients), Some(versions)) =
+        (cert, key, clients, versions)
+    else {
+        return None;
+    };
+    let mut said: Vec<String> = versions.iter().map(|one| version_name(one).to_owned()).collect();
+    said.extend(http2.then(|| "HTTP/2".to_owned()));
+    said.extend(clients.as_ref().map(|clients| clients.to_string()));
+    let verifier =
+        clients.map_or_else(WebPkiClientVerifier::no_client_auth, |clients| Arc::new(clients) as _);
+    let built = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&versions)
+        .map_err(|error| (tls.line, format!("these versions and suites do not go together: {error}")))
+        .and_then(|builder| {
+            let built = builder.with_client_cert_verifier(verifier).with_single_cert(chain, key);
+            built.map_err(|error| (line, format!("{name}: {}", mismatch(&error))))
+        });
+    match built {
+        Ok(mut config) => {
+            config.ignore_client_order = !tls.client_s_order;
+            config.alpn_protocols =
+                if http2 { HTTP2 } else { HTTP1 }.iter().map(|name| name.to_vec()).collect();
+            Some((Arc::new(config), said.join(", ")))
+        }
+        Err((line, what)) => {
+            faults.add(line, what);
+            None
+        }
+    }
+}
+
+fn mismatch(error: &Error) -> String {
+    match error {
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            "the private key is not the certificate's; the certificate comes first in its file, before those of its \
+             authorities"
+                .to_owned()
+        }
+        Error::InvalidCertificate(why) => format!("the certificate cannot be used: {why:?}"),
+        other => format!("the private key cannot be used: {other}"),
+    }
+}
+
+/// The line, what to call it, and the bytes.
+type Text = (usize, String, Vec<u8>);
+
+fn required(name: &str, source: &Source, tls: &Tls, files: &mut Files, faults: &mut Faults) -> Option<Text> {
+    if !source.is_set() {
+        faults.add(tls.line, format!("tls_server_config: missing one of {name} or {name}_file"));
+    }
+    read(name, source, files, faults)
+}
+
+fn read(name: &str, source: &Source, files: &mut Files, faults: &mut Faults) -> Option<Text> {
+    if let Some(At { line, value }) = &source.file {
+        let (path, text) = files.read(value);
+        let name = format!("{name}_file {}", path.display());
+        let text = told(text, *line, &name, faults)?;
+        return Some((*line, name, text));
+    }
+    source.inline.as_ref().map(|At { line, value }| (*line, name.to_owned(), value.clone().into_bytes()))
+}
+
+/// The value, or its fault in the list.
+fn told<T>(value: Result<T, String>, line: usize, name: &str, faults: &mut Faults) -> Option<T> {
+    value.map_err(|what| faults.add(line, format!("{name}: {what}"))).ok()
+}
+
+/// What rustls may use. As in Go, the list of suites is about TLS 1.2; those of 1.3 are always there.
+fn provider(tls: &Tls) -> Arc<CryptoProvider> {
+    let mut provider = ring::default_provider();
+    if !tls.suites.is_empty() {
+        let modern = |suite: &&_| rustls::SupportedCipherSuite::tls13(suite).is_some();
+        let older = tls.suites.iter().filter(|suite| !modern(suite));
+        provider.cipher_suites =
+            ring::ALL_CIPHER_SUITES.iter().filter(modern).chain(older).copied().collect();
+    }
+    if !tls.groups.is_empty() {
+        provider.kx_groups.clone_from(&tls.groups);
+    }
+    Arc::new(provider)
+}
+
+fn versions(tls: &Tls, faults: &mut Faults) -> Option<Vec<Version>> {
+    let number =
+        |version: &Option<At<Version>>, or| version.as_ref().map_or(or, |at| u16::from(at.value.version));
+    let (min, max) = (number(&tls.min, 0), number(&tls.max, u16::MAX));
+    let all: [Version; 2] = [&version::TLS12, &version::TLS13];
+    let chosen: Vec<Version> =
+        all.into_iter().filter(|one| (min..=max).contains(&u16::from(one.version))).collect();
+    if chosen.is_empty() {
+        let line = tls.max.as_ref().map_or(tls.line, |at| at.line);
+        faults.add(line, "max_version is below min_version".to_owned());
+        return None;
+    }
+    Some(chosen)
+}
+
+fn version_name(version: &Version) -> &'static str {
+    if version.version == version::TLS12.version { "TLS 1.2" } else { "TLS 1.3" }
+}
+
+/// Who looks at clients' certificates; nobody if none is asked for. `authorities` are missing if they have a fault.
+fn clients(
+    tls: &Tls,
+    authorities: Option<Certificates>,
+    provider: &Arc<CryptoProvider>,
+    faults: &mut Faults,
+) -> Option<Option<Clients>> {
+    let (line, auth) = tls.client_auth.as_ref().map_or((tls.line, ClientAuth::No), |at| (at.line, at.value));
+    if tls.client_ca.is_set() && auth == ClientAuth::No {
+        faults.add(
+            line,
+            "client CA's have been configured without a Client Auth Policy: set client_auth_type".to_owned(),
+        );
+    }
+    if let Some(At { line, value }) = &tls.allowed_sans {
+        if !auth.is_required() {
+            let what = "client_allowed_sans requires client_auth_type to be one of RequireAnyClientCert or \
+                        RequireAndVerifyClientCert";
+            faults.add(*line, what.to_owned());
+        } else if value.is_empty() {
+            faults.add(*line, "client_allowed_sans: it is empty, so that nobody would be let in".to_owned());
+        }
+    }
+    if auth == ClientAuth::No {
+        return Some(None);
+    }
+    let sans = tls.allowed_sans.as_ref().map(|at| at.value.clone());
+    let authorities = authorities?;
+    if !auth.is_verified() {
+        return Some(Some(Clients::unverified(auth, sans, provider)));
+    }
+    if !tls.client_ca.is_set() {
+        let what = "it needs client_ca_file or client_ca: the authorities that the system trusts vouch for servers \
+                    of the whole Internet, and are not taken for clients";
+        faults.add(line, format!("client_auth_type: {what}"));
+        return None;
+    }
+    let mut roots = RootCertStore::empty();
+    for (at, authority) in authorities.iter().enumerate() {
+        if let Err(error) = roots.add(authority.clone()) {
+            let line =
+                tls.client_ca.file.as_ref().or(tls.client_ca.inline.as_ref()).map_or(line, |at| at.line);
+            faults.add(line, format!("client_ca: certificate {} cannot be used: {error}", at + 1));
+            return None;
+        }
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
+    match verifier.map_err(io::Error::other) {
+        Ok(verifier) => Some(Some(Clients::verified(auth, sans, provider, verifier, authorities))),
+        Err(error) => {
+            faults.add(line, format!("client_ca: {error}"));
+            None
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The beginning of an encrypted connection.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// The first byte of all that TLS says.
+const HANDSHAKE: u8 = 22;
+
+/// What somebody gets who speaks HTTP to a port that speaks HTTPS; the words are Go's.
+const PLAIN: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n\
+    Client sent an HTTP request to an HTTPS server.\n";
+
+/// Agrees with the client on how to speak.
+pub(super) async fn accept(stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<TlsStream<TcpStream>> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 1 && first[0] != HANDSHAKE {
+        // What is not read before the end would take the answer away with it.
+        let _ = stream.try_read(&mut [0; 4096]);
+        let _ = stream.try_write(PLAIN);
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the client does not speak TLS"));
+    }
+    TlsAcceptor::from(config).accept(stream).await
+}
+
+/// Whether the client chose HTTP/2.
+pub(super) fn is_http2(stream: &TlsStream<TcpStream>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(b"h2")
+}

@@ -1,0 +1,148 @@
+//! Connections that speak HTTP/2: many requests at a time, and so limits of their own.
+//!
+//! HTTP/1 is limited by [`super::guard`], which sees one request after the other on a connection. Here each request
+//! has a clock, and a connection that has none for long ends.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Buf;
+use hyper::server::conn::http2::Builder;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
+use tokio::time::{Instant, Sleep};
+
+use super::guard::{Busy, Patience};
+
+/// Most requests at a time on a connection.
+const MOST_STREAMS: u32 = 32;
+/// Most bytes of a request's head. HTTP/2 counts 32 more for each header.
+const HEAD_BYTES: u32 = 16 * 1024;
+/// Requests that were taken back before anybody looked at them; for more the connection ends (CVE-2023-44487).
+const MOST_TAKEN_BACK: usize = 20;
+/// The same for those that break the rules.
+const MOST_BROKEN: usize = 64;
+/// Most bytes of an answer that are handed over before the client takes some.
+const SEND_BYTES: usize = 64 * 1024;
+/// Most bytes of requests' bodies, which nobody reads.
+const WINDOW: u32 = 65_535;
+
+/// How such connections are served.
+pub(super) fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MOST_STREAMS)
+        .max_header_list_size(HEAD_BYTES)
+        .max_pending_accept_reset_streams(MOST_TAKEN_BACK)
+        .max_local_error_reset_streams(MOST_BROKEN)
+        .max_send_buf_size(SEND_BYTES)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW);
+    builder
+}
+
+/// The requests of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Streams(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    busy: Busy,
+    patience: Patience,
+    books: Mutex<Books>,
+}
+
+#[derive(Debug)]
+struct Books {
+    next: u64,
+    /// When each began.
+    open: BTreeMap<u64, Instant>,
+    quiet_since: Instant,
+}
+
+/// A request, until its answer is with the client or given up.
+#[derive(Debug)]
+pub(super) struct Stream {
+    streams: Streams,
+    number: u64,
+}
+
+impl Streams {
+    pub(super) fn new(patience: Patience, busy: Busy) -> Self {
+        let books = Books { next: 0, open: BTreeMap::new(), quiet_since: Instant::now() };
+        Self(Arc::new(Inner { busy, patience, books: Mutex::new(books) }))
+    }
+
+    /// A request begins.
+    pub(super) fn begin(&self) -> Stream {
+        let mut books = self.0.books.lock();
+        let number = books.next;
+        books.next += 1;
+        books.open.insert(number, Instant::now());
+        self.0.busy.set(true);
+        Stream { streams: self.clone(), number }
+    }
+
+    /// Waits until the client has taken too long.
+    pub(super) async fn expired(&self) {
+        let mut timer: Pin<Box<Sleep>> = Box::pin(tokio::time::sleep(Duration::ZERO));
+        loop {
+            timer.as_mut().await;
+            let deadline = self.deadline();
+            if deadline <= Instant::now() {
+                return;
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let Inner { patience, books, .. } = &*self.0;
+        let books = books.lock();
+        match books.open.first_key_value() {
+            Some((_, begun)) => *begun + patience.head + patience.answer,
+            None => books.quiet_since + patience.idle,
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let mut books = self.streams.0.books.lock();
+        books.open.remove(&self.number);
+        if books.open.is_empty() {
+            books.quiet_since = Instant::now();
+            self.streams.0.busy.set(false);
+        }
+    }
+}
+
+/// Bytes of an answer that keep its request open until they are written.
+#[derive(Debug)]
+pub(super) struct Held<B> {
+    bytes: B,
+    _stream: Arc<Stream>,
+}
+
+impl<B> Held<B> {
+    pub(super) fn new(bytes: B, stream: Arc<Stream>) -> Self {
+        Self { bytes, _stream: stream }
+    }
+}
+
+impl<B: Buf> Buf for Held<B> {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
+}

@@ -1,0 +1,138 @@
+//! The web configuration in force, which is replaced as a whole when its file changes.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hyper::header::{HeaderName, HeaderValue};
+use parking_lot::{Mutex, RwLock};
+use rustls::ServerConfig;
+
+use super::auth::{Doorman, Users};
+use super::config::{Files, Read, Rules};
+use super::rate::Limiter;
+use crate::textfile::{Fault, MOST_FAULTS, Place};
+
+/// What holds for connections and requests that begin now.
+#[derive(Debug)]
+pub(super) struct Current {
+    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) users: Users,
+    pub(super) limiter: Option<Limiter>,
+}
+
+/// See the module's docs.
+pub struct Security {
+    path: PathBuf,
+    current: RwLock<Arc<Current>>,
+    doorman: Doorman,
+    /// What it says, in words.
+    summary: String,
+    /// What was read last, be it good or not.
+    seen: Mutex<Files>,
+}
+
+/// What a reading came to.
+#[derive(Debug)]
+pub enum Reading {
+    /// Nothing has changed since the last one.
+    Same,
+    /// It holds from now on, with what is odd about it.
+    Taken(Vec<Fault>),
+    /// What holds stays; all that is wrong.
+    Refused(Vec<Fault>),
+}
+
+impl Security {
+    /// Reads the file for the first time. What is odd about it comes beside.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong.
+    pub fn start(path: &Path) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
+        let read = Read::file(path, MOST_FAULTS);
+        let summary = read.summary.clone();
+        let (rules, warnings, files) = read.into_parts();
+        let doorman = Doorman::new().ok_or_else(|| vec![fault(path, "the system has no random numbers")])?;
+        let current = RwLock::new(Arc::new(current(rules?, None)));
+        Ok((Self { path: path.to_owned(), current, doorman, summary, seen: Mutex::new(files) }, warnings))
+    }
+
+    /// Reads the file, and all that it names, anew; takes what is the same as last time only if it must.
+    pub fn read(&self, must: bool) -> Reading {
+        let (rules, warnings, files) = Read::file(&self.path, MOST_FAULTS).into_parts();
+        let before = std::mem::replace(&mut *self.seen.lock(), files.clone());
+        if before == files && !must {
+            return Reading::Same;
+        }
+        match rules.and_then(|rules| self.replaces(rules)) {
+            Ok(()) => Reading::Taken(warnings),
+            Err(faults) => Reading::Refused(faults),
+        }
+    }
+
+    fn replaces(&self, rules: Rules) -> Result<(), Vec<Fault>> {
+        let old = self.rules();
+        let change = match (&old.tls, &rules.tls) {
+            (None, Some(_)) => {
+                "it turns TLS on, which takes a restart: clients that speak to this port do not use it"
+            }
+            (Some(_), None) => "it turns TLS off, which takes a restart: it may be a mistake",
+            _ => {
+                *self.current.write() = Arc::new(current(rules, old.limiter.as_ref()));
+                self.doorman.forget();
+                return Ok(());
+            }
+        };
+        Err(vec![fault(&self.path, change)])
+    }
+
+    /// The file and those that it named when it was read last.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.seen.lock().seen.keys().cloned().collect()
+    }
+
+    /// What the file said at the start, in words.
+    pub fn summary(&self) -> &str {
+        &self.summary
+    }
+
+    /// Whether connections are encrypted.
+    pub fn has_tls(&self) -> bool {
+        self.rules().tls.is_some()
+    }
+
+    /// Whether names and passwords are asked for.
+    pub fn has_users(&self) -> bool {
+        !self.rules().users.is_empty()
+    }
+
+    pub(super) fn rules(&self) -> Arc<Current> {
+        Arc::clone(&self.current.read())
+    }
+
+    pub(super) fn doorman(&self) -> &Doorman {
+        &self.doorman
+    }
+}
+
+impl fmt::Debug for Security {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Security").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+fn fault(path: &Path, what: &str) -> Fault {
+    Fault { place: Place { file: path.into(), line: 0 }, what: what.to_owned() }
+}
+
+/// A rate that stays the same goes on where it was.
+fn current(rules: Rules, before: Option<&Limiter>) -> Current {
+    let Rules { tls, headers, users, rate } = rules;
+    let limiter = rate.map(|rate| match before.filter(|before| *before.rate() == rate) {
+        Some(same) => same.clone(),
+        None => Limiter::new(rate),
+    });
+    Current { tls, headers, users: Users::new(users), limiter }
+}
