@@ -36,9 +36,9 @@
 //! | [`sender`] | a socket that only sends | nothing of ours |
 //! | [`state`] | what survives a restart: the memory, its file, when to write it | `mac` |
 //! | [`capture`] | opens, reads, binds again; where frames go is its caller's choice; the kernel engine | `mac`, `frame`, `clock`, `interface`, `tally`, `sys` |
-//! | [`web`] | the HTTP server: the metrics page, the site's resources; knows which pages scrapers received, not what is on any | nothing of ours |
+//! | [`web`] | the HTTP server, its TLS and its users: the metrics page, the site's resources; knows which pages scrapers received, not what is on any | `textfile` |
 //! | [`exporter`] | the main job, put together: the metrics page, the page for people, the API | all of the above |
-//! | [`commands`] | the other jobs: `watch`, `interfaces`, `send`, `learn`, `check`; and how each starts and ends | all of the above |
+//! | [`commands`] | the other jobs: `watch`, `interfaces`, `send`, `learn`, `check`, `hash-password`; and how each starts and ends | all of the above |
 //! | [`cli`], [`config`] | what was typed; what is valid | `config` alone reads `cli`; `commands` hands it on |
 //! | [`build`], [`privileges`], [`log`] | what was built; capabilities; the log | nothing of ours |
 //! | `sys` | the only unsafe code | nothing of ours |
@@ -46,7 +46,8 @@
 //! # Threads
 //!
 //! The main thread runs a tokio runtime for netlink, signals and connections. Each interface has a capture
-//! thread that sleeps until frames, or notices of new sources, arrive. Pages are rendered on a blocking thread that comes and goes.
+//! thread that sleeps until frames, or notices of new sources, arrive. Pages are rendered on a blocking thread that comes and goes,
+//! and passwords are compared on another, one at a time.
 //! Capabilities are dropped before the second thread exists.
 //!
 //! # What a failure costs
@@ -66,6 +67,9 @@
 //! | the netlink socket ends | changes are noticed late; opened again every five seconds |
 //! | accept errors | one warning for as long as they last; a pause after each |
 //! | clients do not read their answers | beyond 64 MiB of these, the connections that have been at it longest |
+//! | the web configuration or a certificate is broken | its news: what held before holds on, and a metric says so; at the start: exit 1 |
+//! | a TLS handshake fails | that connection |
+//! | more wrong passwords than can be compared | those requests: 503; right ones that are remembered do not wait |
 //! | a scraper's answer breaks off | nothing: it is shown the same new sources at 0 again |
 //! | many ask for the page for people or the API | further ones: 503; scrapers have places of their own |
 //! | rendering fails | that scrape: 500; it is whole before its first byte is sent |

@@ -8,6 +8,7 @@ pub mod inventory;
 pub mod mac;
 pub mod state;
 pub mod vendor;
+pub mod webconfig;
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Noticing that inventory files have changed, by inotify(7).
+//! Noticing that files have changed, by inotify(7): those of the inventory, and of the web configuration.
 //!
 //! The folders are watched, not the files: editors write beside and rename, and a Kubernetes ConfigMap swaps
 //! a symbolic link in the folder. What a notice means is found by looking at the files themselves.

@@ -114,8 +114,10 @@ impl Doorman {
             let _turn = turn;
             bcrypt::verify(&password, &hash)
         });
-        // A hash that cannot be used is no reason to let somebody in; it was looked at when it was read.
-        if known.is_none() || !matches!(compared.await, Ok(Ok(true))) {
+        // Waited for before anything is said: a name that nobody has must not be answered sooner. A hash that cannot
+        // be used is no reason to let somebody in; it was looked at when it was read.
+        let same = matches!(compared.await, Ok(Ok(true)));
+        if known.is_none() || !same {
             return Verdict::Wrong;
         }
         let mut right = self.right.lock();

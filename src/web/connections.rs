@@ -1,15 +1,15 @@
 //! The open connections: how many there may be, and how they end.
 
 use std::collections::{BTreeMap, HashMap};
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
-use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, Id, JoinSet};
 
 use super::guard::{Busy, Guard, Patience};
-use super::http2::{Held, Streams};
+use super::http2::Streams;
 use super::unread::Reader;
 use super::{Server, gate, handshake, http2};
 
@@ -188,14 +188,11 @@ impl Client {
         let begun = streams.clone();
         let reader = Reader::default();
         let reads = reader.clone();
-        let service = service_fn(move |request| {
-            let stream = Arc::new(begun.begin());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let stream = begun.begin();
+            let head = request.method() == Method::HEAD;
             let answer = gate::answer(Arc::clone(&server), request, peer, reads.clone());
-            async move {
-                let answer = answer.await?;
-                let hold = move |bytes| Held::new(bytes, Arc::clone(&stream));
-                Ok::<_, Infallible>(answer.map(|body| body.map_frame(move |frame| frame.map_data(&hold))))
-            }
+            async move { answer.await.map(|answer| http2::hold(answer, head, stream)) }
         });
         let connection = http2::builder().serve_connection(TokioIo::new(stream), service);
         tokio::select! {

@@ -4,11 +4,16 @@
 //! has a clock, and a connection that has none for long ends.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Buf;
+use http_body_util::{BodyExt as _, Either, Empty, Full};
+use hyper::Response;
+use hyper::body::Body;
+use hyper::header::CONTENT_LENGTH;
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
@@ -120,17 +125,29 @@ impl Drop for Stream {
     }
 }
 
-/// Bytes of an answer that keep its request open until they are written.
+/// An answer that keeps its request open until its last byte is written. That to a HEAD has none: hyper sees to it for
+/// HTTP/1 alone.
+pub(super) fn hold<B: Buf>(
+    mut answer: Response<Full<B>>,
+    head: bool,
+    stream: Stream,
+) -> Response<impl Body<Data = Held<B>, Error: Into<Box<dyn Error + Send + Sync>>>> {
+    if let Some(length) = answer.body().size_hint().exact().filter(|_| head) {
+        answer.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    let stream = Arc::new(stream);
+    let hold = move |bytes| Held { bytes, _stream: Arc::clone(&stream) };
+    answer.map(|body| match head {
+        true => Either::Right(Empty::new()),
+        false => Either::Left(body.map_frame(move |frame| frame.map_data(&hold))),
+    })
+}
+
+/// See [`hold`].
 #[derive(Debug)]
 pub(super) struct Held<B> {
     bytes: B,
     _stream: Arc<Stream>,
-}
-
-impl<B> Held<B> {
-    pub(super) fn new(bytes: B, stream: Arc<Stream>) -> Self {
-        Self { bytes, _stream: stream }
-    }
 }
 
 impl<B: Buf> Buf for Held<B> {

@@ -1,4 +1,4 @@
-//! The HTTP server: routes, limits, negotiation. It does not know what it serves.
+//! The HTTP server: TLS, users, routes, limits, negotiation. It does not know what it serves.
 //!
 //! One thread runs all connections; pages are made on another, so that neither a large page nor a slow
 //! client holds anybody else up.

@@ -63,7 +63,7 @@ impl Security {
     pub fn read(&self, must: bool) -> Reading {
         let (rules, warnings, files) = Read::file(&self.path, MOST_FAULTS).into_parts();
         let before = std::mem::replace(&mut *self.seen.lock(), files.clone());
-        if before == files && !must {
+        if before.seen == files.seen && !must {
             return Reading::Same;
         }
         match rules.and_then(|rules| self.replaces(rules)) {

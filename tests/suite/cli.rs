@@ -30,7 +30,7 @@ const LISTS: [(&str, &str); 3] =
     [("interface", "eth["), ("interface.exclude", "a/b"), ("web.listen-address", "10148")];
 
 /// Options that take files: whatever they are called, what is in them shows later.
-const FILES: [&str; 3] = ["inventory.file", "vendor.file", "state.file"];
+const FILES: [&str; 4] = ["inventory.file", "vendor.file", "state.file", "web.config.file"];
 
 fn options() -> impl Iterator<Item = &'static str> {
     SCALARS.iter().chain(&LISTS).map(|(option, _)| *option).chain(FILES)
@@ -105,11 +105,13 @@ fn help_names_exactly_the_options_that_work_and_their_variables() {
             let variable = format!("[env: {}=]", variable(option));
             assert!(words.join(" ").contains(&variable), "{variable}");
         }
-        for command in ["  watch ", "  interfaces ", "  send ", "  learn ", "  check ", "  help "] {
+        for command in
+            ["  watch ", "  interfaces ", "  send ", "  learn ", "  check ", "  hash-password ", "  help "]
+        {
             assert!(text.contains(command), "{command}");
         }
     }
-    for command in ["watch", "interfaces", "send", "learn", "check"] {
+    for command in ["watch", "interfaces", "send", "learn", "check", "hash-password"] {
         let output = run(&format!("{command} --help"));
         assert!(output.status.success() && output.stderr.is_empty());
         assert!(String::from_utf8(output.stdout).unwrap().contains(&format!("Usage: macwatch {command} ")));
@@ -173,6 +175,7 @@ fn what_cannot_be_used_is_named_with_a_remedy() {
         ("learn --sources.max-total 65537", &["'65537'", "65536"]),
         ("learn -o", &["--output <FILE>", "value is required"]),
         ("check", &["'--inventory.file <FILE>' is missing", "inventories"]),
+        ("hash-password --cost 3", &["'3'", "--cost"]),
         ("check --explain 02:00:00:00:be:ef", &["'--inventory.file <FILE>' is missing"]),
         ("check --inventory.file x --explain y", &["'y'", "--explain"]),
     ] {

@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 /// Panics if something does not hold of these bytes.
 type Holds = fn(&[u8]);
 
-const TARGETS: [(&str, Holds); 5] = [
+const TARGETS: [(&str, Holds); 6] = [
     ("frame", properties::frame::holds),
     ("inventory", properties::inventory::holds),
     ("mac", properties::mac::holds),
     ("state", properties::state::holds),
     ("vendor", properties::vendor::holds),
+    ("webconfig", properties::webconfig::holds),
 ];
 
 fn files(folder: &str) -> Vec<PathBuf> {

@@ -32,7 +32,7 @@ pub(super) async fn run(args: &CheckArgs) -> Result<(), Failure> {
     let state = check.state.as_deref().map(|path| state::check(read(path))).transpose();
     let web = check.web_config.as_deref().map(|path| {
         let (path, text) = read(path);
-        config::Read::of(&path, text, MOST_FAULTS)
+        config::Read::of(&path, text, MOST_FAULTS, config::pem)
     });
     let web_faults = web.as_ref().and_then(|web| web.checked().err());
     let (inventories, state) = match (inventories, state, web_faults) {

@@ -1,7 +1,9 @@
 //! Certificates and keys as they stand in files (PEM), and what can be told of them.
 
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{Error, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// Certificates in their order.
@@ -29,7 +31,7 @@ pub(super) fn chain(pem: &[u8]) -> Result<Certificates, String> {
 /// The private key in a file.
 pub(super) fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
-        Error::NoItemsFound if holds(pem, b"ENCRYPTED PRIVATE KEY-----") => {
+        _ if holds(pem, b"ENCRYPTED PRIVATE KEY-----") || holds(pem, b"Proc-Type: 4,ENCRYPTED") => {
             "the key is encrypted, and nobody is there to type its password; take it off: openssl pkey -in FILE -out FILE"
                 .to_owned()
         }
@@ -39,6 +41,29 @@ pub(super) fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
         Error::NoItemsFound => "it holds no private key (-----BEGIN PRIVATE KEY-----)".to_owned(),
         other => explain(&other),
     })
+}
+
+/// A certificate with its key, if it is the certificate's.
+pub(super) fn pair(
+    chain: Certificates,
+    key: PrivateKeyDer<'static>,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, String> {
+    let key = provider.key_provider.load_private_key(key);
+    let key = key.map_err(|error| format!("the private key cannot be used: {error}"))?;
+    let first = chain.first().and_then(|first| X509Certificate::from_der(first).ok());
+    // Not by rustls, which knows version 3 only: openssl makes certificates of version 1 if nobody asks for more, and
+    // clients of other makes take them.
+    let same = match (first, key.public_key()) {
+        (Some((_, first)), Some(public)) => first.public_key().raw == public.as_ref(),
+        _ => true,
+    };
+    if same {
+        return Ok(CertifiedKey::new(chain, key));
+    }
+    Err("the private key is not the certificate's; the certificate comes first in its file, before those of its \
+         authorities"
+        .to_owned())
 }
 
 fn holds(text: &[u8], part: &[u8]) -> bool {

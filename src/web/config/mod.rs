@@ -5,8 +5,6 @@
 mod certificates;
 mod fields;
 mod names;
-#[cfg(test)]
-mod tests;
 mod tls;
 mod users;
 mod values;
@@ -29,6 +27,18 @@ use crate::textfile::{self, Fault, Faults};
 const MOST_BYTES: u64 = 2 << 20;
 /// Largest file with certificates or a key.
 const MOST_PEM_BYTES: u64 = 1 << 20;
+
+/// A way to read a file that the first one names.
+pub type Open = fn(&Path) -> Result<Vec<u8>, String>;
+
+/// The usual one.
+///
+/// # Errors
+///
+/// What is wrong with the file.
+pub fn pem(path: &Path) -> Result<Vec<u8>, String> {
+    textfile::read_at_most(path, MOST_PEM_BYTES)
+}
 
 /// What the file says, ready for use.
 #[derive(Debug, Default)]
@@ -55,13 +65,14 @@ pub struct Read {
 impl Read {
     /// Reads the file and what it names.
     pub fn file(path: &Path, most: usize) -> Self {
-        Self::of(path, textfile::read_at_most(path, MOST_BYTES), most)
+        Self::of(path, textfile::read_at_most(path, MOST_BYTES), most, pem)
     }
 
-    /// Reads what the file holds, or takes note of why it cannot be read; lists at most so many faults.
-    pub fn of(path: &Path, text: Result<Vec<u8>, String>, most: usize) -> Self {
+    /// Reads what the file holds, or takes note of why it cannot be read, and by this way the files that it names;
+    /// lists at most so many faults.
+    pub fn of(path: &Path, text: Result<Vec<u8>, String>, most: usize, open: Open) -> Self {
         let path: Arc<Path> = path.into();
-        let mut files = Files::new(&path);
+        let mut files = Files::new(&path, open);
         let (mut faults, mut warnings) = (Faults::new(&path, most), Faults::new(&path, most));
         let (rules, summary) = match text {
             Ok(text) if text.len() as u64 > MOST_BYTES => {
@@ -98,22 +109,23 @@ impl Read {
 }
 
 /// The files that were read, and fingerprints of what was in them: that may be secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Files {
+    open: Open,
     /// What relative paths are relative to.
     folder: PathBuf,
     pub(super) seen: BTreeMap<PathBuf, Result<Vec<u8>, String>>,
 }
 
 impl Files {
-    fn new(path: &Path) -> Self {
-        Self { folder: path.parent().unwrap_or(Path::new("")).to_owned(), seen: BTreeMap::new() }
+    fn new(path: &Path, open: Open) -> Self {
+        Self { open, folder: path.parent().unwrap_or(Path::new("")).to_owned(), seen: BTreeMap::new() }
     }
 
     /// A file that the first one names.
     fn read(&mut self, name: &str) -> (PathBuf, Result<Vec<u8>, String>) {
         let path = self.folder.join(name);
-        let text = textfile::read_at_most(&path, MOST_PEM_BYTES);
+        let text = (self.open)(&path);
         self.note(&path, text.as_deref());
         (path, text)
     }

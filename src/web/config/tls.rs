@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig, version};
+use rustls::sign::SingleCertAndKey;
+use rustls::{RootCertStore, ServerConfig, version};
 
 use super::Files;
 use super::certificates::{self, Certificates};
@@ -60,12 +61,17 @@ pub(super) fn build(
     said.extend(clients.as_ref().map(|clients| clients.to_string()));
     let verifier =
         clients.map_or_else(WebPkiClientVerifier::no_client_auth, |clients| Arc::new(clients) as _);
-    let built = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&versions)
-        .map_err(|error| (tls.line, format!("these versions and suites do not go together: {error}")))
-        .and_then(|builder| {
-            let built = builder.with_client_cert_verifier(verifier).with_single_cert(chain, key);
-            built.map_err(|error| (line, format!("{name}: {}", mismatch(&error))))
+    let certified = match certificates::pair(chain, key, &provider) {
+        Ok(certified) => certified,
+        Err(what) => {
+            faults.add(line, format!("{name}: {what}"));
+            return None;
+        }
+    };
+    let built =
+        ServerConfig::builder_with_provider(provider).with_protocol_versions(&versions).map(|builder| {
+            let resolver = SingleCertAndKey::from(certified);
+            builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(resolver))
         });
     match built {
         Ok(mut config) => {
@@ -74,22 +80,10 @@ pub(super) fn build(
                 if http2 { HTTP2 } else { HTTP1 }.iter().map(|name| name.to_vec()).collect();
             Some((Arc::new(config), said.join(", ")))
         }
-        Err((line, what)) => {
-            faults.add(line, what);
+        Err(error) => {
+            faults.add(tls.line, format!("these versions and suites do not go together: {error}"));
             None
         }
-    }
-}
-
-fn mismatch(error: &Error) -> String {
-    match error {
-        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            "the private key is not the certificate's; the certificate comes first in its file, before those of its \
-             authorities"
-                .to_owned()
-        }
-        Error::InvalidCertificate(why) => format!("the certificate cannot be used: {why:?}"),
-        other => format!("the private key cannot be used: {other}"),
     }
 }
 

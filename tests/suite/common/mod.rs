@@ -11,8 +11,10 @@ pub(crate) mod frames;
 pub(crate) mod http;
 pub(crate) mod inject;
 pub(crate) mod namespace;
+pub(crate) mod pki;
 pub(crate) mod program;
 pub(crate) mod prometheus;
+pub(crate) mod secure;
 pub(crate) mod state;
 
 use std::process::Output;
