@@ -15,7 +15,7 @@ use super::Server;
 use super::auth::Verdict;
 use super::routes::{self, Answer};
 use super::scrapers::Delivery;
-use super::secure::Security;
+use super::secure::{Current, Security};
 use super::unread::Reader;
 
 /// Answers one request, if it may be answered.
@@ -29,7 +29,7 @@ pub(super) async fn answer(
         return routes::answer(server, request, peer, reader).await;
     };
     let rules = security.rules();
-    let mut answer = match refuse(&security, request.headers(), peer).await {
+    let mut answer = match refuse(&security, &rules, request.headers(), peer).await {
         None => routes::answer(server, request, peer, reader).await?,
         Some(refusal) => {
             server.traffic.count(refusal.status());
@@ -44,8 +44,12 @@ pub(super) async fn answer(
 }
 
 /// What is said to a request that is not let in.
-async fn refuse(security: &Security, asked: &HeaderMap, peer: Option<IpAddr>) -> Option<Answer> {
-    let rules = security.rules();
+async fn refuse(
+    security: &Security,
+    rules: &Current,
+    asked: &HeaderMap,
+    peer: Option<IpAddr>,
+) -> Option<Answer> {
     if rules.limiter.as_ref().is_some_and(|limiter| !limiter.allows(Instant::now())) {
         return Some(routes::text(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests\n"));
     }

@@ -163,3 +163,40 @@ impl<B: Buf> Buf for Held<B> {
         self.bytes.advance(count);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(600);
+    const SHORT: Duration = Duration::from_millis(50);
+
+    /// Whether it is over at once, or will be once the short time has passed.
+    fn ends(patience: Patience, requests: usize, answered: usize) -> bool {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let busy = Busy::default();
+            let streams = Streams::new(patience, busy.clone());
+            let mut open: Vec<Stream> = (0..requests).map(|_| streams.begin()).collect();
+            open.drain(..answered);
+            assert_eq!(busy.is_set(), answered < requests);
+            tokio::time::timeout(SHORT * 10, streams.expired()).await.is_ok()
+        })
+    }
+
+    #[test]
+    fn a_connection_ends_when_its_client_takes_too_long() {
+        let idle = Patience { idle: SHORT, head: LONG, answer: LONG };
+        let slow = Patience { idle: LONG, head: SHORT, answer: SHORT };
+        for (patience, requests, answered, expected) in [
+            (idle, 0, 0, true),
+            (idle, 2, 2, true),
+            (idle, 2, 1, false),
+            (slow, 0, 0, false),
+            (slow, 2, 2, false),
+            (slow, 2, 1, true),
+        ] {
+            assert_eq!(ends(patience, requests, answered), expected, "{patience:?} {requests} {answered}");
+        }
+    }
+}
