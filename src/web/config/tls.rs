@@ -13,6 +13,7 @@ use super::Files;
 use super::certificates::{self, Certificates};
 use super::fields::{At, Source, Tls};
 use super::names::{ClientAuth, Version};
+use super::values;
 use crate::textfile::Faults;
 use crate::web::client::Clients;
 
@@ -100,7 +101,7 @@ fn required(name: &str, source: &Source, tls: &Tls, files: &mut Files, faults: &
 fn read(name: &str, source: &Source, files: &mut Files, faults: &mut Faults) -> Option<Text> {
     if let Some(At { line, value }) = &source.file {
         let (path, text) = files.read(value);
-        let name = format!("{name}_file {}", path.display());
+        let name = format!("{name}_file {}", values::name(&path.to_string_lossy()));
         let text = told(text, *line, &name, faults)?;
         return Some((*line, name, text));
     }

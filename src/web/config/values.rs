@@ -97,6 +97,13 @@ pub(super) fn duration(node: &Node) -> Result<Duration, String> {
         .ok_or_else(|| refuse("is too long"))
 }
 
+/// The name of a file in a message, likewise.
+pub(super) fn name(path: &str) -> String {
+    const MOST: usize = 200;
+    let name: String = path.chars().take(MOST).collect();
+    name.escape_debug().to_string()
+}
+
 /// A value of the file in a message: what a terminal acts on is escaped, and what is long is cut.
 pub(super) fn shown(text: &str) -> String {
     const MOST: usize = 60;
@@ -156,5 +163,7 @@ mod tests {
     fn what_is_shown_is_short_and_harmless() {
         assert_eq!(shown("a\x1bb"), "\"a\\u{1b}b\"");
         assert_eq!(shown(&"é".repeat(100)).chars().count(), 63);
+        assert_eq!(name("/etc/a\x1b.pem"), "/etc/a\\u{1b}.pem");
+        assert_eq!(name(&"é".repeat(300)).chars().count(), 200);
     }
 }
