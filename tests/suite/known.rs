@@ -166,7 +166,8 @@ fn approval_changes_a_gauge_and_forks_no_series() {
     fs::write(inventory.path(), "").unwrap();
     exporter.wait_page("the change", |page| known(page, &mac) == Some(0.0));
     // As at the start.
-    assert_eq!(exporter.logged("the inventory is empty"), 2);
+    // The line follows the list.
+    wait_until("the log to tell", || exporter.logged("the inventory is empty") == 2);
     assert_eq!(exporter.logged("msg=\"inventory read\" entries=0"), 1);
 }
 
