@@ -177,6 +177,7 @@ pub async fn run(
         board: Arc::clone(&board),
         telemetry_path: config.telemetry_path.clone(),
         port,
+        security: web_config.as_ref().map(|web| Arc::clone(web.security())),
     };
     let traffic = Arc::<Traffic>::default();
     let settling = settle(Arc::clone(&known), Arc::clone(&sources));

@@ -28,7 +28,7 @@ use crate::capture::Board;
 use crate::known::Known;
 use crate::sources::Sources;
 use crate::vendor::Vendors;
-use crate::web::{Resource, Verdict};
+use crate::web::{Resource, Security, Verdict};
 
 use look::Look;
 use query::Query;
@@ -48,6 +48,8 @@ pub struct Pages {
     pub telemetry_path: String,
     /// The port that the server listens on.
     pub port: u16,
+    /// What a scraper has to know and to show, if anything.
+    pub security: Option<Arc<Security>>,
 }
 
 /// Sources of an answer of the API, unless it is asked for another number.

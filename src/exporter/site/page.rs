@@ -79,6 +79,12 @@ fn footer(html: &mut Html<'_>, pages: &Pages, query: &Query) {
     if metrics != "/metrics" {
         html.element("    metrics_path: '", metrics, "'\n");
     }
+    if pages.security.as_ref().is_some_and(|security| security.has_tls()) {
+        html.markup("    scheme: https\n    tls_config:\n      ca_file: server.pem\n");
+    }
+    if pages.security.as_ref().is_some_and(|security| security.has_users()) {
+        html.markup("    basic_auth:\n      username: prometheus\n      password_file: password\n");
+    }
     html.markup("    static_configs:\n      - targets: ['").text(host_name());
     html.element(":", pages.port, "']</pre>\n");
 }

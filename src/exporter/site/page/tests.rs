@@ -13,6 +13,7 @@ fn pages(telemetry_path: &str) -> Pages {
         vendors: Arc::default(),
         board: Arc::default(),
         telemetry_path: telemetry_path.to_owned(),
+        security: None,
         port: 10148,
     }
 }
