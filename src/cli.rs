@@ -1,4 +1,6 @@
 //! The command line, as typed. [`crate::config`] makes valid values of it.
+//!
+//! Long, for it is all that `--help` says, in the order in which it says it.
 
 mod learn;
 

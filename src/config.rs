@@ -1,4 +1,6 @@
 //! From what was typed to what is valid. The only reader of what [`crate::cli`] holds, and the only validation.
+//!
+//! Long as the list of options is.
 
 mod learn;
 

@@ -1,4 +1,6 @@
 //! The web configuration file: what is taken, what is refused, and what it does to clients.
+//!
+//! Longer than most: half of it is the table of what the format's documentation takes and refuses.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
