@@ -280,7 +280,8 @@ impl Table {
     }
 
     /// Whether room is scarce: this interface's, or that of all together. When other interfaces take that, it is
-    /// noticed here with the next frame.
+    /// noticed here when this table is next looked after: with the next frame, or the next new source where frames are
+    /// counted elsewhere.
     fn is_crowded(&self) -> bool {
         let Limits { per_interface, idle_timeout, .. } = self.sources.limits();
         // Where all are forgotten sooner, it changes nothing.
