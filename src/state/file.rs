@@ -7,7 +7,8 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::Content;
-use super::format::{self, Fault, MOST_BYTES};
+use super::examine::looks_like_one;
+use super::format::{self, Fault, MAGIC, MOST_BYTES};
 
 /// Only the owner may read it: who was where when is nobody else's business.
 const MODE: u32 = 0o600;
@@ -124,6 +125,12 @@ impl StateFile {
                     self.familiar = Some(Some(identity(&facts)));
                     return Ok(Loaded::Whole(content));
                 }
+                // Somebody's list, named by mistake: to set it aside would take it away from whoever reads it.
+                Err(Fault::Damaged(_)) if is_of_another_kind(&bytes) => {
+                    return Err(io::Error::other(
+                        "it is a text of another kind, and stays as it is; name another file",
+                    ));
+                }
                 Err(fault) => fault,
             }
         };
@@ -218,6 +225,12 @@ impl StateFile {
     }
 }
 
+/// Whether this is a text that was never a state file, nor the beginning of one.
+fn is_of_another_kind(bytes: &[u8]) -> bool {
+    let text = str::from_utf8(bytes).is_ok_and(|text| !text.contains('\0'));
+    text && !MAGIC.as_bytes().starts_with(bytes) && !looks_like_one(bytes)
+}
+
 /// A rename changes none of it.
 fn identity(facts: &fs::Metadata) -> Identity {
     (facts.dev(), facts.ino(), facts.size(), facts.mtime(), facts.mtime_nsec())
@@ -299,9 +312,21 @@ mod tests {
         for n in 3..=MOST_ASIDE {
             fs::write(file.beside(&format!(".damaged-{n}")), "").unwrap();
         }
-        fs::write(&path, "the last").unwrap();
+        fs::write(&path, b"the last\xff").unwrap();
         assert!(file.load().unwrap_err().to_string().contains("remove some"));
-        assert_eq!(fs::read(&path).unwrap(), b"the last");
+        assert_eq!(fs::read(&path).unwrap(), b"the last\xff");
+        assert!(file.is_strange().unwrap());
+    }
+
+    #[test]
+    fn a_list_of_somebody_else_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ethers");
+        fs::write(&path, "02:42:ac:11:00:02 printer\n").unwrap();
+        let mut file = claim(&path);
+        assert!(file.load().unwrap_err().to_string().contains("another kind"));
+        assert_eq!(fs::read(&path).unwrap(), b"02:42:ac:11:00:02 printer\n");
+        // As long as it is there, nothing is written in its place.
         assert!(file.is_strange().unwrap());
     }
 
