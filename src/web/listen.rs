@@ -33,8 +33,11 @@ impl ListenAddress {
         let port = port.parse().map_err(|_| format!("\"{port}\" is not a port (0 to 65535)"))?;
         let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         if let Some(inner) = bracketed {
-            let address: Result<Ipv6Addr, _> = inner.split('%').next().unwrap_or_default().parse();
-            address.map_err(|_| format!("\"{inner}\" is not an IPv6 address"))?;
+            // As in Go, IPv4 may stand in brackets: `[$(NODE_IP)]:10148` fits both families.
+            let without_zone = inner.split('%').next().unwrap_or_default();
+            if without_zone.parse::<Ipv6Addr>().is_err() && inner.parse::<Ipv4Addr>().is_err() {
+                return Err(format!("\"{inner}\" is not an IP address"));
+            }
         } else if host.contains(|c: char| c.is_whitespace() || matches!(c, '/' | '[' | ']')) {
             return Err(format!("\"{host}\" is neither an address nor a host name"));
         } else if host.contains(':') {
@@ -120,6 +123,7 @@ mod tests {
             ("127.0.0.1:0", "127.0.0.1", 0),
             ("[::1]:80", "::1", 80),
             ("[fe80::1%eth0]:80", "fe80::1%eth0", 80),
+            ("[192.0.2.1]:80", "192.0.2.1", 80),
             ("localhost:9100", "localhost", 9100),
         ] {
             let address = ListenAddress::parse(text).unwrap();
@@ -136,7 +140,9 @@ mod tests {
             (":http", "not a port"),
             (":65536", "0 to 65535"),
             ("::1:80", "in brackets: [::1]:80"),
-            ("[zz]:80", "not an IPv6 address"),
+            ("[zz]:80", "not an IP address"),
+            ("[192.0.2.1%eth0]:80", "not an IP address"),
+            ("[localhost]:80", "not an IP address"),
             ("http://x:80", "neither"),
             ("", "no port"),
         ] {
