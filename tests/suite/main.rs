@@ -19,6 +19,7 @@ mod check;
 mod cli;
 mod concurrent;
 mod counting;
+mod deploy;
 mod engines;
 mod flood;
 mod following;

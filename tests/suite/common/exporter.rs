@@ -136,10 +136,15 @@ impl<'n> Exporter<'n> {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Whether, and how, it has ended.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        wait_for("the exporter to end", || self.child.try_wait().unwrap())
+        wait_for("the exporter to end", || self.ended())
     }
 }
 

@@ -1,0 +1,3 @@
+//! What is shipped for installing macwatch, put to use as far as a machine without the platform can.
+
+mod kubernetes;
