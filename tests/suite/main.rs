@@ -21,6 +21,7 @@ mod concurrent;
 mod counting;
 mod deploy;
 mod engines;
+mod fleet;
 mod flood;
 mod following;
 mod guest;

@@ -20,6 +20,16 @@ pub(crate) struct Prometheus<'n> {
 impl<'n> Prometheus<'n> {
     /// Starts it with this configuration and waits until it is ready.
     pub(crate) fn start(namespace: &'n Namespace, configuration: &str) -> Self {
+        Self::start_with(namespace, configuration, "127.0.0.1", &[])
+    }
+
+    /// The same on another address, which has to include the loopback's, and with options.
+    pub(crate) fn start_with(
+        namespace: &'n Namespace,
+        configuration: &str,
+        address: &str,
+        options: &[&str],
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("prometheus.yml");
         std::fs::write(&config, configuration).unwrap();
@@ -27,7 +37,7 @@ impl<'n> Prometheus<'n> {
         let mut command = namespace.command("prometheus");
         command.arg(format!("--config.file={}", config.display()));
         command.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
-        command.arg(format!("--web.listen-address=127.0.0.1:{PORT}"));
+        command.arg(format!("--web.listen-address={address}:{PORT}")).args(options);
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let prometheus = Self { namespace, child: command.spawn().unwrap(), folder };
         wait_until("Prometheus to be ready", || prometheus.curl("-/ready", &[]).is_some());
