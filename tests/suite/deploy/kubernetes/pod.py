@@ -90,7 +90,7 @@ for rule in profile["syscalls"]:
     for one in rule.get("args") or []:
         operands = [one["value"]]
         if one["op"] == "SCMP_CMP_MASKED_EQ":
-            operands.append(one["valueTwo"])
+            operands.append(one.get("valueTwo", 0))
         comparisons.append(seccomp.Arg(one["index"], COMPARE[one["op"]], *operands))
     for name in rule["names"]:
         action = ACTIONS[rule["action"]](rule)

@@ -16,7 +16,7 @@ use crate::common::{Exporter, Namespace, bridge, root, text, veth, wait_for, wai
 
 /// Where the kubelet says that the node is.
 const NODE_IP: &str = "192.0.2.10";
-/// What Debian's podman runs with by default, and CRI-O: without `bpf`, whatever the capabilities.
+/// What Debian 12's podman runs with by default: without `bpf`, unless one may do anything.
 const PROFILE: &str = "/usr/share/containers/seccomp.json";
 
 /// A volume of a ConfigMap, as the kubelet writes it: files are links into `..data`, which is a link that is replaced.
@@ -116,12 +116,12 @@ fn spawn<'n>(
     Exporter::spawn(&node.ours, command)
 }
 
-/// The profile of CRI-O, which refuses `bpf`.
+/// A profile that refuses `bpf`.
 fn strict_profile() -> Value {
     serde_json::from_slice(&fs::read(PROFILE).unwrap()).unwrap()
 }
 
-/// What containerd and Docker have in theirs since 2022: `bpf` for those who have the capability.
+/// The same with what containerd and Docker have in theirs since 2022: `bpf` for those who have the capability.
 fn profile() -> Value {
     let mut profile = strict_profile();
     let rules = profile["syscalls"].as_array_mut().unwrap();
