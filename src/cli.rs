@@ -317,6 +317,13 @@ pub struct WebArgs {
         default_value = ":10148"
     )]
     pub listen_address: Vec<String>,
+    /// Serve on the sockets that systemd passes on (socket activation), and not on addresses of its own
+    #[arg(
+        long = "web.systemd-socket",
+        env = "MACWATCH_WEB_SYSTEMD_SOCKET",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub systemd_socket: bool,
     /// File that turns on TLS, client certificates, users and passwords, headers or a rate limit: the format of
     /// Prometheus' exporter-toolkit. Changes are picked up, renewed certificates too
     #[arg(long = "web.config.file", value_name = "FILE", env = "MACWATCH_WEB_CONFIG_FILE")]

@@ -64,7 +64,7 @@ pub struct Serve {
     /// File to remember sources in; none for no memory.
     pub state: Option<PathBuf>,
     /// Where to serve.
-    pub listen: Vec<ListenAddress>,
+    pub listen: Listen,
     /// How to serve there; none for plain HTTP for everybody.
     pub web_config: Option<PathBuf>,
 }
@@ -100,6 +100,15 @@ impl TryFrom<&ServeArgs> for Serve {
             web_config: file(args.web.config_file.as_ref()),
         })
     }
+}
+
+/// Where to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// On sockets of our own.
+    Addresses(Vec<ListenAddress>),
+    /// On those that systemd passes on.
+    Passed,
 }
 
 /// What counts the frames.
@@ -338,7 +347,7 @@ fn limits(args: &SourcesArgs) -> Result<Limits, Invalid> {
     Ok(Limits { per_interface: args.max as usize, total: args.max_total as usize, idle_timeout })
 }
 
-fn web(args: &WebArgs) -> Result<(Vec<ListenAddress>, String), Invalid> {
+fn web(args: &WebArgs) -> Result<(Listen, String), Invalid> {
     let listen = args
         .listen_address
         .iter()
@@ -357,6 +366,7 @@ fn web(args: &WebArgs) -> Result<(Vec<ListenAddress>, String), Invalid> {
     if path.contains(|c: char| !c.is_ascii_graphic() || matches!(c, '?' | '#' | '%')) {
         return refuse("no request can ask for this path; leave out spaces, '?', '#' and '%'");
     }
+    let listen = if args.systemd_socket { Listen::Passed } else { Listen::Addresses(listen) };
     Ok((listen, path.to_owned()))
 }
 
@@ -375,7 +385,7 @@ mod tests {
     #[test]
     fn no_option_is_fine() {
         let config = serve(&[]).unwrap();
-        assert_eq!(config.listen.iter().map(ToString::to_string).collect::<Vec<_>>(), [":10148"]);
+        assert_eq!(config.listen, Listen::Addresses(vec![ListenAddress::parse(":10148").unwrap()]));
         assert_eq!(config.exporter.telemetry_path, "/metrics");
         assert_eq!(config.exporter.max_requests, 40);
         let day = Duration::from_secs(86_400);

@@ -37,6 +37,7 @@
 //! | [`state`] | what survives a restart: the memory, its file, when to write it | `mac` |
 //! | [`capture`] | opens, reads, binds again; where frames go is its caller's choice; the kernel engine | `mac`, `frame`, `clock`, `interface`, `tally`, `sys` |
 //! | [`web`] | the HTTP server, its TLS and its users: the metrics page, the site's resources; knows which pages scrapers received, not what is on any | `textfile` |
+//! | [`systemd`] | sockets that it passes on; telling it whether the service is ready and alive | nothing of ours |
 //! | [`exporter`] | the main job, put together: the metrics page, the page for people, the API | all of the above |
 //! | [`commands`] | the other jobs: `watch`, `interfaces`, `send`, `learn`, `check`, `hash-password`; and how each starts and ends | all of the above |
 //! | [`cli`], [`config`] | what was typed; what is valid | `config` alone reads `cli`; `commands` hands it on |
@@ -78,6 +79,8 @@
 //! | the state file cannot be read | nothing is written either, until it can be; a metric says so |
 //! | the state cannot be written (disk full, read-only) | what a restart would forget; tried again after a pause that doubles |
 //! | another macwatch has the state file | the start: exit 1 |
+//! | systemd does not listen | one warning; systemd may end what has not said that it is ready or alive |
+//! | making a page, listing the interfaces or a thread is stuck, under a watchdog | an error in the log, and no sign of life: systemd starts it anew |
 //! | no `CAP_NET_RAW` | the start: exit 1, with the remedy |
 
 pub mod address;
@@ -102,6 +105,7 @@ pub mod sources;
 pub mod state;
 pub mod suggest;
 mod sys;
+pub mod systemd;
 pub mod tally;
 pub mod textfile;
 pub mod vendor;

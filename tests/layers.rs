@@ -48,11 +48,13 @@ const KNOWS: &[(&str, &[&str])] = &[
             "vendor",
             "state",
             "suggest",
+            "systemd",
         ],
     ),
     ("log", &[]),
     ("privileges", &[]),
     ("sys", &[]),
+    ("systemd", &[]),
     ("config", &["cli", "mac", "log", "web", "interface", "capture", "sources", "exporter"]),
     ("cli", &["build"]),
 ];
@@ -81,6 +83,7 @@ const COMMANDS: (&str, &[&str]) = (
         "leases",
         "suggest",
         "state",
+        "systemd",
         "log",
         "privileges",
         "cli",
@@ -108,6 +111,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("csv", &["vendor"]),
     ("flate2", &["state", "web"]),
     ("itoa", &["exposition"]),
+    ("listenfd", &["systemd"]),
     ("clap", &["cli", "main"]),
 ];
 

@@ -9,11 +9,13 @@
 //! them.
 
 pub mod kernel;
+mod roll;
 mod socket;
 mod status;
 mod supervisor;
 mod worker;
 
+pub use roll::Roll;
 pub use socket::{Direction, Hearing, PacketSocket, SocketPool};
 pub use status::{Board, Link, Status};
 pub use supervisor::{Destination, Settings, Supervisor};

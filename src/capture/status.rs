@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::{Hearing, PacketSocket};
 use crate::clock::Moment;
@@ -167,12 +167,23 @@ impl Status {
 #[derive(Debug, Default)]
 pub struct Board {
     interfaces: RwLock<BTreeMap<String, Arc<Status>>>,
+    /// Marked whenever the interfaces have been looked at.
+    settled: watch::Sender<()>,
 }
 
 impl Board {
     /// The watched interfaces, in order of name.
     pub fn list(&self) -> Vec<Arc<Status>> {
         self.interfaces.read().values().cloned().collect()
+    }
+
+    /// Sees a change whenever the interfaces have been looked at: when one changed, or a capture began or ended.
+    pub fn watch(&self) -> watch::Receiver<()> {
+        self.settled.subscribe()
+    }
+
+    pub(super) fn settle(&self) {
+        self.settled.send_replace(());
     }
 
     pub(super) fn add(&self, status: &Arc<Status>) {

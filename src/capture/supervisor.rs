@@ -5,9 +5,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
+use super::roll::{Roll, Turn};
 use super::worker::{Sink, Worker};
 use super::{Board, Link, SocketPool, Status};
 use crate::interface::follow::{Follower, Listing};
@@ -58,6 +59,8 @@ pub struct Supervisor<D: Destination> {
     unsettled: bool,
     /// Rung by the threads when a capture begins or ends.
     changed: Arc<Notify>,
+    roll: Roll,
+    calls: mpsc::Receiver<Turn>,
 }
 
 /// One watched interface.
@@ -78,6 +81,7 @@ struct Watched<S> {
 impl<D: Destination> Supervisor<D> {
     /// Watches nothing yet.
     pub fn new(settings: Settings, destination: D, sockets: SocketPool) -> Self {
+        let (roll, calls) = Roll::new();
         Self {
             settings,
             destination,
@@ -86,12 +90,19 @@ impl<D: Destination> Supervisor<D> {
             watched: BTreeMap::new(),
             unsettled: false,
             changed: Arc::default(),
+            roll,
+            calls,
         }
     }
 
     /// What is known of each watched interface.
     pub fn board(&self) -> Arc<Board> {
         Arc::clone(&self.board)
+    }
+
+    /// To find out whether anybody is stuck.
+    pub fn roll(&self) -> Roll {
+        self.roll.clone()
     }
 
     /// Follows the interfaces for good; cancel it to stop.
@@ -102,7 +113,11 @@ impl<D: Destination> Supervisor<D> {
                 Err(failure) => failure,
             };
             tracing::error!(error = %failure, retry_in = ?RETRY, "cannot follow the interfaces");
-            tokio::time::sleep(RETRY).await;
+            let again = Instant::now() + RETRY;
+            // Who fails and tries again is not stuck.
+            while let Ok(Some(turn)) = tokio::time::timeout_at(again, self.calls.recv()).await {
+                self.pass_on(turn);
+            }
             match Follower::open() {
                 Ok(opened) => follower = opened,
                 Err(error) => tracing::error!(%error, "cannot open a netlink socket"),
@@ -114,15 +129,20 @@ impl<D: Destination> Supervisor<D> {
         &mut self,
         follower: &mut Follower,
     ) -> io::Result<std::convert::Infallible> {
+        let mut call = None;
         loop {
             let listing = follower.list().await?;
             self.reconcile(&listing);
+            if let Some(turn) = call.take() {
+                self.pass_on(turn);
+            }
             let tell_at = self.watched.values().filter_map(|watched| watched.tell_at).min();
             let retry_at = self.unsettled.then(|| Instant::now() + RETRY);
             tokio::select! {
                 changed = follower.changed() => changed?,
                 () = at(tell_at) => self.tell_what_lasted(),
                 () = self.changed.notified() => {}
+                Some(turn) = self.calls.recv() => call = Some(turn),
                 () = at(retry_at) => {}
             }
         }
@@ -158,6 +178,7 @@ impl<D: Destination> Supervisor<D> {
                 self.wait_for(name, interfaces);
             }
         }
+        self.board.settle();
     }
 
     /// The interfaces to watch, by name.
@@ -296,6 +317,10 @@ impl<D: Destination> Supervisor<D> {
                 false
             }
         }
+    }
+
+    fn pass_on(&self, turn: Turn) {
+        self.watched.values().for_each(|watched| watched.worker.answer(turn.clone()));
     }
 
     fn tell_what_lasted(&mut self) {

@@ -15,6 +15,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
+use super::roll::Turn;
 use super::{PacketSocket, Status};
 use crate::clock::{Moment, until};
 use crate::frame::wire::{self, Wire};
@@ -50,6 +51,8 @@ enum Command<S> {
     Release,
     /// The interface has another name: count for that.
     Rename(Arc<Status>, S),
+    /// Somebody wants to know whether the thread comes round.
+    Answer(Turn),
 }
 
 /// A running thread. Dropping it ends the thread and waits for it, which takes a batch, or
@@ -106,6 +109,11 @@ impl<S: Sink> Worker<S> {
     /// The interface has another name: what arrives from now on goes to `sink`.
     pub(super) fn rename(&self, status: Arc<Status>, sink: S) {
         self.send(Command::Rename(status, sink));
+    }
+
+    /// Answers to the call when its turn comes.
+    pub(super) fn answer(&self, turn: Turn) {
+        self.send(Command::Answer(turn));
     }
 
     fn send(&self, command: Command<S>) {
@@ -242,6 +250,7 @@ impl<S: Sink> Capture<S> {
                     self.open();
                 }
                 Ok(Command::Release) => self.release(),
+                Ok(Command::Answer(turn)) => drop(turn),
                 Ok(Command::Rename(status, mut sink)) => {
                     status.set_bound(self.channel.is_some());
                     self.status = status;

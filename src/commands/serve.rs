@@ -13,12 +13,13 @@ use crate::build;
 use crate::capture::Hearing;
 use crate::capture::kernel::{self, Wants};
 use crate::cli::ServeArgs;
-use crate::config::{Engine, Serve};
+use crate::config::{Engine, Listen, Serve};
 use crate::exporter::{self, Opened, reload::Reloader, remember::Diary, web_config::WebConfig};
 use crate::known::Known;
 use crate::log;
 use crate::privileges::{CapabilitySet, NEEDED};
 use crate::sources::MOST_RESERVED;
+use crate::systemd::{self, Manager, Passed};
 use crate::vendor::Vendors;
 use crate::web::listen::ListenAddress;
 
@@ -31,8 +32,8 @@ pub(super) async fn run(args: &ServeArgs) -> Result<(), Failure> {
     let shutdown = Shutdown::listen().map_err(cannot("handle signals"))?;
     let hearing = || hearing(&config);
     let (follower, sockets) = prepare(&config.exporter.capture.selection, hearing).await?;
-    let listeners = config.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
-    let listeners: Vec<TcpListener> = listeners.into_iter().flatten().collect();
+    let manager = Manager::from_env();
+    let listeners = listeners(&config.listen)?;
     drop_privileges(needed(sockets.hearing()))?;
     // After that, so that a reload cannot fail where the start did not.
     let known = Arc::<Known>::default();
@@ -55,7 +56,7 @@ pub(super) async fn run(args: &ServeArgs) -> Result<(), Failure> {
         })
     });
     let diary = diary.transpose()?;
-    let opened = Opened { sockets, follower, listeners, web_config };
+    let opened = Opened { sockets, follower, listeners, web_config, manager };
     let vendors = Arc::new(vendors(config.vendor_file.as_deref())?);
     exporter::run(config.exporter, opened, known, Arc::new(reloader), vendors, diary, shutdown.asked())
         .await
@@ -106,8 +107,38 @@ fn vendors(file: Option<&Path>) -> Result<Vendors, Failure> {
     Ok(vendors)
 }
 
-fn listen(address: &ListenAddress) -> Result<Vec<TcpListener>, Failure> {
-    let listeners = address.bind().map_err(|error| {
+/// Our own sockets, or those that systemd passes on.
+fn listeners(listen: &Listen) -> Result<Vec<TcpListener>, Failure> {
+    let passed = systemd::passed();
+    let addresses = match listen {
+        Listen::Addresses(addresses) => addresses,
+        Listen::Passed => {
+            return taken(&passed).map_err(|why| {
+                Failure::Cannot(format!("cannot serve on systemd's sockets (--web.systemd-socket): {why}"))
+            });
+        }
+    };
+    if let Passed::Some(sockets) = passed {
+        tracing::warn!(sockets, "systemd passed sockets that are not used; --web.systemd-socket takes them");
+    }
+    let listeners = addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+    Ok(listeners.into_iter().flatten().collect())
+}
+
+fn taken(passed: &Passed) -> Result<Vec<TcpListener>, String> {
+    match passed {
+        Passed::Some(sockets) => {
+            systemd::take().inspect(|_| tracing::info!(sockets, "serving on sockets that systemd passed"))
+        }
+        Passed::None => {
+            Err("it passed none; start macwatch.socket first, or leave that option out".to_owned())
+        }
+        Passed::Unusable(why) => Err(why.clone()),
+    }
+}
+
+fn bind(address: &ListenAddress) -> Result<Vec<TcpListener>, Failure> {
+    address.bind().map_err(|error| {
         let remedy = match error.kind() {
             ErrorKind::AddrInUse => "; another program has it: stop that, or choose another port",
             ErrorKind::AddrNotAvailable => "; no interface has this address",
@@ -117,12 +148,7 @@ fn listen(address: &ListenAddress) -> Result<Vec<TcpListener>, Failure> {
             _ => "; see --web.listen-address",
         };
         Failure::Cannot(format!("cannot listen on {address}: {}{remedy}", plain(&error)))
-    })?;
-    for listener in &listeners {
-        let real = listener.local_addr().map_err(cannot("read the address listened on"))?;
-        tracing::info!(address = %real, "listening");
-    }
-    Ok(listeners)
+    })
 }
 
 /// Says once that anybody may read the page, where that may not be meant.

@@ -5,6 +5,7 @@ pub mod process;
 pub mod reload;
 pub mod remember;
 pub mod rows;
+pub mod service;
 pub mod site;
 pub mod web_config;
 
@@ -12,11 +13,10 @@ use std::future::Future;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::capture::kernel::Engine;
-use crate::capture::{Board, Destination, Hearing, Link, Settings, Sink, SocketPool, Supervisor};
+use crate::capture::{Destination, Hearing, Settings, Sink, SocketPool, Supervisor};
 use crate::clock::Moment;
 use crate::exposition::Format;
 use crate::frame;
@@ -25,6 +25,7 @@ use crate::interface::Interface;
 use crate::interface::follow::Follower;
 use crate::known::Known;
 use crate::sources::{Limits, Mirror, Snapshot, Sources, Table};
+use crate::systemd::Manager;
 use crate::vendor::Vendors;
 use crate::web::{self, Offer, Site, Traffic};
 
@@ -32,6 +33,7 @@ use page::Metrics;
 use process::Process;
 use reload::Reloader;
 use remember::Diary;
+use service::Service;
 use site::Pages;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -67,6 +69,8 @@ pub struct Opened {
     pub listeners: Vec<TcpListener>,
     /// How to serve on them, if a file says so.
     pub web_config: Option<Arc<WebConfig>>,
+    /// Who wants to be told how it goes.
+    pub manager: Manager,
 }
 
 /// Frames become counts.
@@ -154,7 +158,7 @@ pub async fn run(
     diary: Option<Arc<Diary>>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let Opened { sockets, mut follower, listeners, web_config } = opened;
+    let Opened { sockets, mut follower, listeners, web_config, manager } = opened;
     let roster = Arc::<Known>::clone(&known);
     let sources = match &diary {
         Some(diary) => Sources::with_memory(config.limits, roster, Arc::<Diary>::clone(diary)),
@@ -181,7 +185,7 @@ pub async fn run(
     };
     let traffic = Arc::<Traffic>::default();
     let settling = settle(Arc::clone(&known), Arc::clone(&sources));
-    let metrics = Metrics {
+    let metrics = Arc::new(Metrics {
         sources: Arc::clone(&sources),
         known,
         reloader: Arc::clone(&reloader),
@@ -191,9 +195,9 @@ pub async fn run(
         board: Arc::clone(&board),
         traffic: Arc::clone(&traffic),
         process: Process::new(),
-    };
-    let stopping = Arc::new(AtomicBool::new(false));
-    let ready = readiness(&board, &stopping);
+    });
+    let service = Arc::new(Service::new(manager, Arc::clone(&metrics)));
+    let asked = Arc::clone(&service);
     let (ask, requests) = mpsc::channel(1);
     let hangups = reload::hangups()?;
     let formats = [Format::Text, Format::OpenMetrics { created: config.openmetrics_created }];
@@ -207,20 +211,24 @@ pub async fn run(
         remember_scrapers: config.zero_first,
         offers: formats.iter().map(offer).collect(),
         resources: pages.resources()?,
-        ready: Box::new(ready),
+        ready: Box::new(move || asked.is_ready()),
         reload: config.lifecycle.then_some(ask.clone()),
         security: web_config.as_ref().map(|web| Arc::clone(web.security())),
     };
     let shutdown = async {
         shutdown.await;
-        stopping.store(true, Ordering::Relaxed);
+        service.stop();
     };
+    let roll = supervisor.roll();
     tokio::select! {
+        // In this order: it serves before it says that it is ready.
+        biased;
         served = web::serve(listeners, site, traffic, shutdown) => served?,
         () = supervisor.follow(follower) => {}
-        () = reloader.follow(web_config, requests, hangups) => {}
+        () = reloader.follow(web_config, requests, hangups, &service) => {}
         () = remember::follow(diary.as_ref(), &sources) => {}
         () = settling => {}
+        () = service.attend(roll) => {}
     }
     let books = sources.snapshot();
     // Ends the threads; each hands over what it knew.
@@ -259,19 +267,5 @@ async fn settle(known: Arc<Known>, sources: Arc<Sources>) {
         if let Err(error) = spawn_blocking(move || sources.catch_up()).await {
             tracing::error!(%error, "settling who has reserved room ended badly");
         }
-    }
-}
-
-/// Ready once every interface that was up at the start is being captured, and until the end. A missing
-/// interface is not waited for, and one that goes down later shows in its own metric.
-fn readiness(board: &Arc<Board>, stopping: &Arc<AtomicBool>) -> impl Fn() -> bool + Send + Sync + use<> {
-    let (board, stopping) = (Arc::clone(board), Arc::clone(stopping));
-    let started = AtomicBool::new(false);
-    move || {
-        let all = || board.list().iter().all(|capture| capture.link() != Link::Up || capture.capture_up());
-        if !started.load(Ordering::Relaxed) && all() {
-            started.store(true, Ordering::Relaxed);
-        }
-        started.load(Ordering::Relaxed) && !stopping.load(Ordering::Relaxed)
     }
 }

@@ -21,6 +21,7 @@ use crate::inventory::{Fault, Inventory};
 use crate::known::Known;
 use crate::web::Reload;
 
+use super::service::Service;
 use super::web_config::WebConfig;
 
 /// When watching the files failed, it is tried again after this time.
@@ -129,6 +130,7 @@ impl Reloader {
         web: Option<Arc<WebConfig>>,
         mut requests: mpsc::Receiver<Reload>,
         mut hangups: Signal,
+        service: &Service,
     ) {
         let files = async {
             if self.files.is_empty() {
@@ -151,8 +153,17 @@ impl Reloader {
             tokio::select! {
                 () = &mut files => {}
                 () = &mut web_files => {}
-                _ = hangups.recv() => drop(self.reload_aside(web.as_ref(), "SIGHUP").await),
-                Some(reload) = requests.recv() => reload.done(self.reload_aside(web.as_ref(), "HTTP").await),
+                _ = hangups.recv() => {
+                    service.reloading();
+                    drop(self.reload_aside(web.as_ref(), "SIGHUP").await);
+                    service.reloaded();
+                }
+                Some(reload) = requests.recv() => {
+                    service.reloading();
+                    let result = self.reload_aside(web.as_ref(), "HTTP").await;
+                    service.reloaded();
+                    reload.done(result);
+                }
             }
         }
     }

@@ -161,6 +161,11 @@ impl Sources {
         Mirror(table)
     }
 
+    /// How many sources there are on all interfaces.
+    pub fn tracked(&self) -> usize {
+        self.ledgers.read().values().map(|ledger| ledger.entries.lock().live.len()).sum()
+    }
+
     fn new_table(self: &Arc<Self>, interface: &str, tallies: Option<Box<dyn Tallies>>) -> Table {
         let ledger = Arc::new(Ledger::new(interface));
         // Before sources are numbered: no page has a number that counts sources which it does not show.

@@ -197,6 +197,9 @@ async fn serve_with(
             TcpListener::from_std(listener)
         })
         .collect::<io::Result<Vec<_>>>()?;
+    for listener in &listeners {
+        tracing::info!(address = %listener.local_addr()?, "listening");
+    }
     let mut refusing = false;
     tokio::pin!(shutdown);
     loop {

@@ -10,13 +10,14 @@ use crate::common::exporter::BINARY;
 use crate::common::{Exporter, Namespace, root, veth, wait_until};
 
 /// Options with a value, and one that their variable cannot have.
-const SCALARS: [(&str, &str); 13] = [
+const SCALARS: [(&str, &str); 14] = [
     ("capture.engine", "steam"),
     ("capture.direction", "sideways"),
     ("no-promiscuous", "perhaps"),
     ("web.enable-lifecycle", "perhaps"),
     ("web.no-zero-first", "perhaps"),
     ("web.openmetrics-created", "perhaps"),
+    ("web.systemd-socket", "perhaps"),
     ("sources.max", "many"),
     ("sources.max-total", "0"),
     ("sources.idle-timeout", "soon"),
