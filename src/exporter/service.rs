@@ -24,7 +24,9 @@ use crate::systemd::Manager;
 /// How things are is told at least so often, if it has changed.
 const NEWS: Duration = Duration::from_secs(60);
 
-/// While it is not ready, systemd is asked for more time so often, and for so much.
+/// While it is not ready, systemd is asked for more time so often, and for so much; the first time soon, for whoever
+/// looks at the line.
+const FIRST_PLEA: Duration = Duration::from_secs(1);
 const PLEA: Duration = Duration::from_secs(10);
 const RESPITE: Duration = Duration::from_secs(60);
 
@@ -83,7 +85,7 @@ impl Service {
             return std::future::pending().await;
         }
         let mut looked = self.metrics.board.watch();
-        let mut plea = Instant::now() + PLEA;
+        let mut plea = Instant::now() + FIRST_PLEA;
         while !self.is_ready() {
             tokio::select! {
                 _ = looked.changed() => {}

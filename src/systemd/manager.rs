@@ -35,7 +35,15 @@ impl Manager {
         let socket = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()).and_then(|name| {
             open(&name)
                 .inspect_err(|error| {
-                    tracing::warn!(socket = %name.display(), %error, "cannot tell the service manager anything");
+                    let why = match error.raw_os_error() {
+                        Some(libc::EAFNOSUPPORT) => {
+                            format!(
+                                "{error}; a sandbox forbids it (systemd: RestrictAddressFamilies=AF_UNIX)"
+                            )
+                        }
+                        _ => error.to_string(),
+                    };
+                    tracing::warn!(socket = %name.display(), why, "cannot tell the service manager anything");
                 })
                 .ok()
         });
