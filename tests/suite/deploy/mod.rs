@@ -1,3 +1,4 @@
 //! What is shipped for installing macwatch, put to use as far as a machine without the platform can.
 
 mod kubernetes;
+mod systemd;

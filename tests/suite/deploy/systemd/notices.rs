@@ -1,0 +1,124 @@
+//! What the service manager is told, word for word: the test is the manager.
+
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use rustix::process::Signal;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::common::exporter::BINARY;
+use crate::common::{DEADLINE, Exporter, Namespace, root, veth};
+
+const UNBOUND: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/deploy/systemd/unbound.py");
+
+/// What is said of one thing, its lines split.
+fn next(socket: &UnixDatagram) -> Vec<String> {
+    let mut heard = [0; 4096];
+    let length = socket.recv(&mut heard).unwrap();
+    String::from_utf8_lossy(&heard[..length]).lines().map(ToOwned::to_owned).collect()
+}
+
+/// The next word that begins like this; others may come before.
+#[track_caller]
+fn until(socket: &UnixDatagram, start: &str) -> Vec<String> {
+    let mut others = Vec::new();
+    loop {
+        assert!(others.len() < 500, "no {start}, but {others:?}");
+        let words = next(socket);
+        if words.iter().any(|word| word.starts_with(start)) {
+            return words;
+        }
+        others.extend(words);
+    }
+}
+
+#[test]
+fn it_is_told_what_happens() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let abstracted = "macwatch-notices";
+    // Abstract names belong to the network namespace.
+    let by_name =
+        ours.inside(|| UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(abstracted).unwrap()));
+    for (socket, name) in [
+        (UnixDatagram::bind(&path).unwrap(), path.display().to_string()),
+        (by_name.unwrap(), format!("@{abstracted}")),
+    ] {
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut command = ours.command(BINARY);
+        command.args(["-i", "mw0"]).env("NOTIFY_SOCKET", name).env("WATCHDOG_USEC", "200000");
+        let mut exporter = Exporter::spawn(&ours, command);
+
+        // Nothing before it is ready; and when it is, it serves and captures.
+        let first = next(&socket);
+        assert_eq!(first[0], "READY=1");
+        assert!(first[1].starts_with("STATUS=Capturing on mw0 ("), "{first:?}");
+        assert_eq!(exporter.get("/-/ready").unwrap().status, 200);
+        assert_eq!(exporter.scrape().interface("capture_up", "mw0"), 1.0);
+        assert_eq!(exporter.logged("msg=listening address=[::]:10148"), 1);
+        (0..3).for_each(|_| drop(until(&socket, "WATCHDOG=1")));
+
+        let before = clock_gettime(ClockId::Monotonic).tv_sec;
+        exporter.signal(Signal::HUP);
+        let words = until(&socket, "RELOADING=1");
+        let at: i64 = words[1].strip_prefix("MONOTONIC_USEC=").unwrap().parse().unwrap();
+        assert!((before..=clock_gettime(ClockId::Monotonic).tv_sec).contains(&(at / 1_000_000)), "{at}");
+        until(&socket, "READY=1");
+        assert_eq!(exporter.logged("cause=SIGHUP"), 1);
+
+        ours.ip("link set mw0 down");
+        until(&socket, "STATUS=Capturing on 0 of 1 interfaces: none; ");
+        ours.ip("link set mw0 up");
+        until(&socket, "STATUS=Capturing on mw0 (");
+
+        exporter.signal(Signal::TERM);
+        assert_eq!(until(&socket, "STOPPING=1")[0], "STOPPING=1");
+        assert_eq!(exporter.wait().code(), Some(0));
+    }
+}
+
+/// An interface is up, and nothing is captured on it: that is told, and the manager is asked to wait.
+#[test]
+fn it_is_not_ready_before_frames_are_captured() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut command = ours.command("python3");
+    command.args([UNBOUND, BINARY, "-i", "mw0"]).env("NOTIFY_SOCKET", &path);
+    let exporter = Exporter::spawn(&ours, command);
+    let first = next(&socket);
+    assert_eq!(first, ["EXTEND_TIMEOUT_USEC=60000000", "STATUS=Waiting for frames to be captured on mw0"]);
+    assert_eq!(exporter.get("/-/ready").unwrap().status, 503);
+    // What is down is not waited for.
+    ours.ip("link set mw0 down");
+    assert!(until(&socket, "READY=1")[1].starts_with("STATUS=Capturing on 0 of 1 interfaces: none; "));
+    assert_eq!(exporter.get("/-/ready").unwrap().status, 200);
+}
+
+/// A manager that has gone, or one that nobody can reach, costs a line of the log.
+#[test]
+fn nobody_to_tell_is_no_failure() {
+    if !root() {
+        return;
+    }
+    let namespace = Namespace::new();
+    for name in ["/nowhere/notify", "vsock:2:1234"] {
+        let mut command = namespace.command(BINARY);
+        command.env("NOTIFY_SOCKET", name).env("WATCHDOG_USEC", "200000");
+        let exporter = Exporter::spawn(&namespace, command);
+        exporter.wait_ready();
+        crate::common::wait_until("a word of it", || exporter.logged("cannot tell the service manager") > 0);
+        assert_eq!(exporter.logged("cannot tell the service manager"), 1);
+    }
+}
