@@ -218,8 +218,7 @@ fn who_is_stuck_is_started_anew() {
 /// The number of a thread with this name.
 #[track_caller]
 fn thread(pid: &str, name: &str) -> String {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|entry| entry.unwrap().path());
+    let mut threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|entry| entry.unwrap().path());
     let is_it = |path: &std::path::PathBuf| fs::read_to_string(path.join("comm")).unwrap().trim() == name;
-    let found = threads.filter(is_it).next();
-    found.unwrap().file_name().unwrap().to_str().unwrap().to_owned()
+    threads.find(is_it).unwrap().file_name().unwrap().to_str().unwrap().to_owned()
 }
