@@ -123,8 +123,14 @@ fn the_rules_name_only_what_macwatch_says() {
     // The golden page is that of an exporter without any of these.
     let files = tempfile::tempdir().unwrap();
     let (inventory, state) = (files.path().join("inventory"), files.path().join("state"));
-    std::fs::write(&inventory, "").unwrap();
-    let options = format!("-i mw0 --inventory.file {} --state.file {}", inventory.display(), state.display());
+    let web = files.path().join("web.yml");
+    [&inventory, &web].map(|file| std::fs::write(file, "").unwrap());
+    let options = format!(
+        "-i mw0 --inventory.file {} --state.file {} --web.config.file {}",
+        inventory.display(),
+        state.display(),
+        web.display()
+    );
     let page = Exporter::start(&ours, &options).get("/metrics").unwrap().text();
 
     let families = |page: &str| -> BTreeSet<String> {
