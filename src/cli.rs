@@ -336,7 +336,7 @@ pub struct WebArgs {
         default_value = "/metrics"
     )]
     pub telemetry_path: String,
-    /// Most metrics requests answered at the same time; further ones get 503. 0 for no limit
+    /// Most metrics requests answered at the same time, beside one for each client; further ones get 503. 0 for no limit
     #[arg(
         long = "web.max-requests",
         value_name = "N",

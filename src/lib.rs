@@ -67,12 +67,16 @@
 //! | no descriptor or thread for a new interface | that interface; tried again every five seconds |
 //! | the netlink socket ends | changes are noticed late; opened again every five seconds |
 //! | accept errors | one warning for as long as they last; a pause after each |
-//! | clients do not read their answers | beyond 64 MiB of these, the connections that have been at it longest |
+//! | clients do not read their answers | beyond 64 MiB of these, the connections that have been at it longest; those of scrapers last |
+//! | more connections than there may be | one of the client that has most, idle longest; never a scraper's |
+//! | a client floods the server | that client: others have their turns in between |
+//! | few descriptors are allowed | connections: half of what is free is kept for the work |
 //! | the web configuration or a certificate is broken | its news: what held before holds on, and a metric says so; at the start: exit 1 |
 //! | a TLS handshake fails | that connection |
 //! | more wrong passwords than can be compared | those requests: 503; right ones that are remembered do not wait |
 //! | a scraper's answer breaks off | nothing: it is shown the same new sources at 0 again |
-//! | many ask for the page for people or the API | further ones: 503; scrapers have places of their own |
+//! | many ask for the page for people or the API | further ones of the same client: 503; scrapers have places of their own |
+//! | many ask for the metrics page | further requests of the same client: 503; each client has a place of its own |
 //! | rendering fails | that scrape: 500; it is whole before its first byte is sent |
 //! | a kept page cannot be unpacked for a client | that connection, before the length that it was told |
 //! | the state file is damaged, or of a later version | what it knew: it is set aside, and a metric says so |

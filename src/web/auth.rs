@@ -2,9 +2,10 @@
 //!
 //! A password costs a processor a twentieth of a second to compare with its hash, on purpose. So one that was right is
 //! remembered, as a keyed hash of it; others are compared one at a time, on a thread beside the server's, and whoever
-//! finds the queue full is told to come back. A name that nobody has takes as long as one that somebody has.
+//! finds the queue full is told to come back. Addresses that scrape have a queue of their own, which nobody else fills:
+//! they come with another password when it was changed. A name that nobody has takes as long as one that somebody has.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -18,10 +19,11 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::config;
+use super::places::Places;
 
-/// Comparisons at a time: one core is enough for strangers.
+/// Comparisons at a time in each queue: one core is enough for strangers.
 const AT_WORK: usize = 1;
-/// Most that are compared or wait for it.
+/// Most in a queue that are compared or wait for it, beside one for each address.
 const MOST_WAITING: usize = 32;
 /// Of these, most from one address: another's turn comes.
 const MOST_OF_ONE: usize = 4;
@@ -43,7 +45,7 @@ pub(super) enum Verdict {
 }
 
 /// The users, by name.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Users {
     hashes: BTreeMap<String, String>,
     /// Takes as long to compare as the others.
@@ -72,8 +74,20 @@ impl Users {
 pub(super) struct Doorman {
     key: hmac::Key,
     right: Mutex<Remembered>,
+    strangers: Queue,
+    scrapers: Queue,
+}
+
+#[derive(Debug)]
+struct Queue {
+    places: Arc<Places>,
     turns: Arc<Semaphore>,
-    waiting: Arc<Mutex<HashMap<Option<IpAddr>, usize>>>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { places: Places::new(MOST_WAITING, MOST_OF_ONE), turns: Arc::new(Semaphore::new(AT_WORK)) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -85,8 +99,7 @@ impl Doorman {
     /// None if the system has no random numbers.
     pub(super) fn new() -> Option<Self> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok()?;
-        let turns = Arc::new(Semaphore::new(AT_WORK));
-        Some(Self { key, right: Mutex::default(), turns, waiting: Arc::default() })
+        Some(Self { key, right: Mutex::default(), strangers: Queue::default(), scrapers: Queue::default() })
     }
 
     /// Forgets all passwords.
@@ -94,8 +107,14 @@ impl Doorman {
         self.right.lock().tags.clear();
     }
 
-    /// Whether a client with these headers may come in.
-    pub(super) async fn ask(&self, users: &Users, headers: &HeaderMap, peer: Option<IpAddr>) -> Verdict {
+    /// Whether a client with these headers may come in; and whether one at its address has scraped of late.
+    pub(super) async fn ask(
+        &self,
+        users: &Users,
+        headers: &HeaderMap,
+        peer: Option<IpAddr>,
+        scraper: bool,
+    ) -> Verdict {
         let Some((name, password)) = credentials(headers) else { return Verdict::Wrong };
         let known = str::from_utf8(&name).ok().and_then(|name| users.hashes.get(name));
         let hash = known.unwrap_or(&users.nobody).clone();
@@ -103,8 +122,9 @@ impl Doorman {
         if known.is_some() && self.right.lock().tags.contains(&tag) {
             return Verdict::Right;
         }
-        let Some(_place) = Place::take(&self.waiting, peer) else { return Verdict::Busy };
-        let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await else { return Verdict::Busy };
+        let queue = if scraper { &self.scrapers } else { &self.strangers };
+        let Some(_place) = queue.places.take(peer) else { return Verdict::Busy };
+        let Ok(turn) = Arc::clone(&queue.turns).acquire_owned().await else { return Verdict::Busy };
         // Somebody may have asked the same meanwhile: those who come together are compared once.
         if known.is_some() && self.right.lock().tags.contains(&tag) {
             return Verdict::Right;
@@ -142,35 +162,6 @@ impl Doorman {
     }
 }
 
-/// A place in the queue; given back however the request ends.
-struct Place {
-    waiting: Arc<Mutex<HashMap<Option<IpAddr>, usize>>>,
-    peer: Option<IpAddr>,
-}
-
-impl Place {
-    fn take(waiting: &Arc<Mutex<HashMap<Option<IpAddr>, usize>>>, peer: Option<IpAddr>) -> Option<Self> {
-        let mut all = waiting.lock();
-        if all.values().sum::<usize>() >= MOST_WAITING || all.get(&peer).is_some_and(|n| *n >= MOST_OF_ONE) {
-            return None;
-        }
-        *all.entry(peer).or_default() += 1;
-        Some(Self { waiting: Arc::clone(waiting), peer })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut all = self.waiting.lock();
-        if let Some(count) = all.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                all.remove(&self.peer);
-            }
-        }
-    }
-}
-
 /// Name and password, as RFC 7617 has them.
 fn credentials(headers: &HeaderMap) -> Option<(Vec<u8>, Vec<u8>)> {
     let value = headers.get(header::AUTHORIZATION)?.as_bytes();
@@ -204,7 +195,7 @@ mod tests {
 
     fn ask(doorman: &Doorman, users: &Users, headers: &HeaderMap) -> Verdict {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(doorman.ask(users, headers, None))
+        runtime.block_on(doorman.ask(users, headers, None, false))
     }
 
     #[test]
@@ -253,15 +244,17 @@ mod tests {
     }
 
     #[test]
-    fn no_more_wait_than_there_are_places() {
-        let waiting = Arc::default();
+    fn a_scraper_waits_for_no_stranger() {
+        let (doorman, users) = (Doorman::new().unwrap(), users(&[("ann", "one")]));
         let peer = |n: u8| Some(IpAddr::from([192, 0, 2, n]));
-        let of_one: Vec<_> = (0..MOST_OF_ONE).map(|_| Place::take(&waiting, peer(1)).unwrap()).collect();
-        assert!(Place::take(&waiting, peer(1)).is_none() && Place::take(&waiting, peer(2)).is_some());
-        let others: Vec<_> = (2..).map_while(|n| Place::take(&waiting, peer(n))).collect();
-        assert_eq!(of_one.len() + others.len(), MOST_WAITING);
-        drop((of_one, others));
-        assert!(waiting.lock().is_empty());
+        let taken: Vec<_> =
+            (0..99).flat_map(|n| [(); 4].map(|()| doorman.strangers.places.take(peer(n % 9)))).collect();
+        assert_eq!(taken.iter().flatten().count(), MOST_WAITING + 1, "the ninth has its own");
+        let _work = doorman.strangers.turns.try_acquire().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let said = basic("ann:one");
+        let ask = |scraper| runtime.block_on(doorman.ask(&users, &said, peer(1), scraper));
+        assert_eq!([ask(false), ask(true), ask(false)], [Verdict::Busy, Verdict::Right, Verdict::Right]);
     }
 
     #[test]

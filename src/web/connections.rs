@@ -1,9 +1,10 @@
-//! The open connections: how many there may be, and how they end.
+//! The open connections: how many there may be, who gives way, and how they end.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use hyper::body::Incoming;
@@ -12,6 +13,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -19,26 +21,69 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 
 use super::guard::{Busy, Guard, Patience};
 use super::http2::Streams;
+use super::portion::Portioned;
+use super::turns::{Origin, Pace, Turns};
 use super::unread::Reader;
 use super::{Server, gate, handshake, http2};
 
-/// Most connections at a time. For one more the oldest is closed that is not at work, so that silent clients
-/// cannot keep a scraper out.
+/// Most connections at a time.
 const MOST: usize = 512;
+/// Of these, one client may have a part of this, but no fewer than are `FEW`.
+const PART_OF_ONE: usize = 4;
+/// As many as any client may have a use for: browsers open six. Below that, nobody has more than others.
+const FEW: usize = 8;
+
+/// Descriptors that are taken to be open where that cannot be known.
+const USUALLY_OPEN: usize = 64;
 
 /// Most bytes of a request's head; more is answered with 431.
 const HEAD_BYTES: usize = 16 * 1024;
 /// Most headers of a request; hyper keeps them without allocating up to this number.
 const HEADERS: usize = 100;
 
+/// How many there may be, and how long their clients may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) most: usize,
+    pub(super) of_one: usize,
+    pub(super) patience: Patience,
+}
+
+impl Limits {
+    pub(super) fn new(most: usize, patience: Patience) -> Self {
+        Self { most, of_one: (most / PART_OF_ONE).max(FEW), patience }
+    }
+
+    /// The usual ones; fewer connections where few descriptors are allowed. Half of those that are left belong to what
+    /// macwatch is for: interfaces that come, files that it reads and writes.
+    pub(super) fn of_process() -> Self {
+        let open = std::fs::read_dir("/proc/self/fd").map_or(USUALLY_OPEN, Iterator::count);
+        let allowed = getrlimit(Resource::Nofile).current.and_then(|most| usize::try_from(most).ok());
+        let free = allowed.map_or(usize::MAX, |allowed| allowed.saturating_sub(open));
+        let limits = Self::new((free / 2).clamp(1, MOST), Patience::default());
+        if limits.most < MOST {
+            tracing::info!(
+                connections = limits.most,
+                ?allowed,
+                "fewer connections, as few open files are allowed"
+            );
+        }
+        limits
+    }
+}
+
 /// See the module's docs.
 pub(super) struct Connections {
-    most: usize,
-    patience: Patience,
+    limits: Limits,
+    server: Arc<Server>,
+    turns: Turns,
+    usher: AbortHandle,
     tasks: JoinSet<()>,
     /// In the order in which they were opened.
     by_age: BTreeMap<u64, Connection>,
     ages: HashMap<Id, u64>,
+    /// How many each client has.
+    shares: HashMap<Origin, usize>,
     next: u64,
     graceful: GracefulShutdown,
     stopping: watch::Sender<bool>,
@@ -48,22 +93,35 @@ pub(super) struct Connections {
 struct Connection {
     task: AbortHandle,
     busy: Busy,
+    peer: Option<IpAddr>,
 }
 
-impl Default for Connections {
-    fn default() -> Self {
-        Self::new(MOST, Patience::default())
-    }
+/// How much somebody would miss a connection; that which is missed least is closed first. What stands first decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Value {
+    /// One of the few of a scraper that is remembered.
+    scraper: bool,
+    /// Connections of its client, if they are more than a few.
+    share: Reverse<usize>,
+    /// A request is being answered on it.
+    busy: bool,
+    /// Since when it is, or is not: the longest goes first.
+    since: Instant,
 }
 
 impl Connections {
-    pub(super) fn new(most: usize, patience: Patience) -> Self {
+    /// Within a runtime.
+    pub(super) fn new(server: Arc<Server>, limits: Limits) -> Self {
+        let turns = Turns::new(Arc::clone(&server.scrapers));
         Self {
-            most,
-            patience,
+            limits,
+            server,
+            usher: tokio::spawn(turns.clone().usher()).abort_handle(),
+            turns,
             tasks: JoinSet::new(),
             by_age: BTreeMap::new(),
             ages: HashMap::new(),
+            shares: HashMap::new(),
             next: 0,
             graceful: GracefulShutdown::new(),
             stopping: watch::Sender::new(false),
@@ -76,27 +134,32 @@ impl Connections {
     }
 
     /// Serves a client.
-    pub(super) fn add(&mut self, stream: TcpStream, server: Arc<Server>) {
+    pub(super) fn add(&mut self, stream: TcpStream) {
         self.reap();
-        if self.open() >= self.most {
-            self.close_one();
-        }
         // Answers are written whole; waiting for more would only delay their end.
         drop(stream.set_nodelay(true));
         // Whoever has gone already has no address, and gets no answer. A dual-stack listener sees IPv4 within IPv6.
         let peer = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
+        let origin = Origin::of(peer);
+        if self.shares.get(&origin).is_some_and(|share| *share >= self.limits.of_one) {
+            self.close_one(|one| Origin::of(one.peer) == origin);
+        } else if self.open() >= self.limits.most {
+            self.close_one(|_| true);
+        }
         let busy = Busy::default();
         let client = Client {
-            server,
+            server: Arc::clone(&self.server),
+            turns: self.turns.clone(),
             peer,
-            patience: self.patience,
+            patience: self.limits.patience,
             busy: busy.clone(),
             watcher: self.graceful.watcher(),
         };
         let mut stopping = self.stopping.subscribe();
+        let stream = Portioned::new(stream);
         let task = match client.server.site.security.as_ref().and_then(|security| security.rules().tls.clone()) {
-            None => self.tasks.spawn(client.http1(stream)),
-            Some(tls) => self.tasks.spawn(async move {
+            None => self.tasks.spawn(self.turns.pace(peer, client.http1(stream))),
+            Some(tls) => self.tasks.spawn(self.turns.pace(peer, async move {
                 // While it agrees on how to speak, it is one of those that can be closed for others.
                 let agreed = tokio::select! {
                     agreed = tokio::time::timeout(client.patience.head, handshake::accept(stream, tls)) => agreed,
@@ -107,10 +170,11 @@ impl Connections {
                     Ok(stream) => client.http1(stream).await,
                     Err(error) => tracing::debug!(%error, peer = ?client.peer, "no TLS with this client"),
                 }
-            }),
+            })),
         };
         self.ages.insert(task.id(), self.next);
-        self.by_age.insert(self.next, Connection { task, busy });
+        self.by_age.insert(self.next, Connection { task, busy, peer });
+        *self.shares.entry(origin).or_default() += 1;
         self.next += 1;
     }
 
@@ -121,19 +185,68 @@ impl Connections {
                 Ok((id, ())) => id,
                 Err(error) => error.id(),
             };
-            if let Some(age) = self.ages.remove(&id) {
-                self.by_age.remove(&age);
+            if let Some(age) = self.ages.get(&id).copied() {
+                self.remove(age);
             }
         }
     }
 
-    /// Closes the oldest connection that is not at work; if all are, the oldest.
-    fn close_one(&mut self) {
-        let idle = self.by_age.iter().find(|(_, connection)| !connection.busy.is_set());
-        if let Some((&age, connection)) = idle.or_else(|| self.by_age.first_key_value()) {
+    fn remove(&mut self, age: u64) -> Option<Connection> {
+        let connection = self.by_age.remove(&age)?;
+        self.ages.remove(&connection.task.id());
+        let origin = Origin::of(connection.peer);
+        if let Some(share) = self.shares.get_mut(&origin) {
+            *share -= 1;
+            if *share == 0 {
+                self.shares.remove(&origin);
+            }
+        }
+        Some(connection)
+    }
+
+    /// Closes that of these which is missed least.
+    fn close_one(&mut self, of: impl Fn(&Connection) -> bool) {
+        let scrapers = self.scrapers();
+        let least = self
+            .by_age
+            .iter()
+            .filter(|(_, connection)| of(connection))
+            .min_by_key(|(_, connection)| self.value(connection, &scrapers));
+        if let Some(connection) = least.map(|(age, _)| *age).and_then(|age| self.remove(age)) {
             connection.task.abort();
-            self.ages.remove(&connection.task.id());
-            self.by_age.remove(&age);
+        }
+    }
+
+    /// Closes one for want of descriptors; false if there is none but those of scrapers.
+    pub(super) fn give_way(&mut self) -> bool {
+        self.reap();
+        let scrapers = self.scrapers();
+        let before = self.open();
+        self.close_one(|one| one.peer.is_none_or(|peer| !scrapers.contains_key(&peer)));
+        self.open() < before
+    }
+
+    /// Scrapers that are remembered, and how many connections each of them has.
+    fn scrapers(&self) -> HashMap<IpAddr, usize> {
+        let mut scrapers: HashMap<IpAddr, usize> =
+            self.server.scrapers.remembered(Instant::now()).into_iter().map(|address| (address, 0)).collect();
+        if !scrapers.is_empty() {
+            for peer in self.by_age.values().filter_map(|connection| connection.peer) {
+                scrapers.entry(peer).and_modify(|count| *count += 1);
+            }
+        }
+        scrapers
+    }
+
+    fn value(&self, connection: &Connection, scrapers: &HashMap<IpAddr, usize>) -> Value {
+        let of_scraper = connection.peer.and_then(|peer| scrapers.get(&peer));
+        let share = self.shares.get(&Origin::of(connection.peer)).copied().unwrap_or(0);
+        let (busy, since) = connection.busy.since();
+        Value {
+            scraper: of_scraper.is_some_and(|count| *count <= FEW),
+            share: Reverse(share.max(FEW)),
+            busy,
+            since,
         }
     }
 
@@ -149,9 +262,16 @@ impl Connections {
     }
 }
 
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.usher.abort();
+    }
+}
+
 /// A client that is served.
 struct Client {
     server: Arc<Server>,
+    turns: Turns,
     peer: Option<IpAddr>,
     patience: Patience,
     busy: Busy,
@@ -160,9 +280,9 @@ struct Client {
 
 impl Client {
     async fn http1(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
-        let Self { server, peer, patience, busy, watcher } = self;
+        let Self { server, peer, patience, busy, watcher, .. } = self;
         let at_work = busy.clone();
-        let reader = Reader::default();
+        let reader = Reader::new(peer);
         let reads = reader.clone();
         let service = service_fn(move |request| {
             at_work.set(true);
@@ -183,10 +303,10 @@ impl Client {
     }
 
     async fn http2(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
-        let Self { server, peer, patience, busy, watcher } = self;
+        let Self { server, turns, peer, patience, busy, watcher } = self;
         let streams = Streams::new(patience, busy);
         let begun = streams.clone();
-        let reader = Reader::default();
+        let reader = Reader::new(peer);
         let reads = reader.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let stream = begun.begin();
@@ -194,7 +314,7 @@ impl Client {
             let answer = gate::answer(Arc::clone(&server), request, peer, reads.clone());
             async move { answer.await.map(|answer| http2::hold(answer, head, stream)) }
         });
-        let connection = http2::builder().serve_connection(TokioIo::new(stream), service);
+        let connection = http2::builder(Pace { turns, peer }).serve_connection(TokioIo::new(stream), service);
         tokio::select! {
             biased;
             () = reader.given_up() => {}

@@ -29,7 +29,8 @@ pub(super) async fn answer(
         return routes::answer(server, request, peer, reader).await;
     };
     let rules = security.rules();
-    let mut answer = match refuse(&security, &rules, request.headers(), peer).await {
+    let scraper = peer.is_some_and(|peer| server.scrapers.is_remembered(peer));
+    let mut answer = match refuse(&security, &rules, request.headers(), peer, scraper).await {
         None => routes::answer(server, request, peer, reader).await?,
         Some(refusal) => {
             server.traffic.count(refusal.status());
@@ -49,6 +50,7 @@ async fn refuse(
     rules: &Current,
     asked: &HeaderMap,
     peer: Option<IpAddr>,
+    scraper: bool,
 ) -> Option<Answer> {
     if rules.limiter.as_ref().is_some_and(|limiter| !limiter.allows(Instant::now())) {
         return Some(routes::text(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests\n"));
@@ -56,7 +58,7 @@ async fn refuse(
     if rules.users.is_empty() {
         return None;
     }
-    match security.doorman().ask(&rules.users, asked, peer).await {
+    match security.doorman().ask(&rules.users, asked, peer, scraper).await {
         Verdict::Right => None,
         Verdict::Wrong => {
             let mut answer = routes::text(StatusCode::UNAUTHORIZED, "Unauthorized\n");

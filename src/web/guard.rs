@@ -1,24 +1,24 @@
 //! A connection's stream with limits on how long its client may take.
 //!
 //! hyper limits the wait for a request; it does not limit how long one takes to arrive once it has begun, nor
-//! how long a client takes to read the answer.
+//! how long a client takes to read the answer. Whoever connects is expected to ask at once.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 /// How long a client may take. A scraper never meets these.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// Between requests, and before the first.
+    /// Between requests.
     pub(super) idle: Duration,
-    /// From the first byte of a request's head to its last.
+    /// From the first byte of a request's head to its last; for the first request, from the beginning of the connection.
     pub(super) head: Duration,
     /// From the first byte of an answer to its last.
     pub(super) answer: Duration,
@@ -35,17 +35,31 @@ impl Default for Patience {
     }
 }
 
-/// Whether a request is being answered on a connection.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Busy(Arc<AtomicBool>);
+/// Whether a request is being answered on a connection, and since when it is so.
+#[derive(Clone, Debug)]
+pub(super) struct Busy(Arc<Mutex<(bool, Instant)>>);
+
+impl Default for Busy {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new((false, Instant::now()))))
+    }
+}
 
 impl Busy {
     pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.lock().0
+    }
+
+    /// Since when it is or is not.
+    pub(super) fn since(&self) -> (bool, Instant) {
+        *self.0.lock()
     }
 
     pub(super) fn set(&self, busy: bool) {
-        self.0.store(busy, Ordering::Relaxed);
+        let mut state = self.0.lock();
+        if state.0 != busy {
+            *state = (busy, Instant::now());
+        }
     }
 }
 
@@ -55,7 +69,7 @@ pub(super) struct Guard<S> {
     stream: S,
     patience: Patience,
     busy: Busy,
-    /// Runs while a request's head is arriving.
+    /// Runs while a request's head is arriving, or the first request is waited for.
     head: Option<Pin<Box<Sleep>>>,
     /// Runs while an answer is being taken.
     answer: Option<Pin<Box<Sleep>>>,
@@ -63,7 +77,8 @@ pub(super) struct Guard<S> {
 
 impl<S> Guard<S> {
     pub(super) fn new(stream: S, patience: Patience, busy: Busy) -> Self {
-        Self { stream, patience, busy, head: None, answer: None }
+        let head = Some(Box::pin(tokio::time::sleep(patience.head)));
+        Self { stream, patience, busy, head, answer: None }
     }
 }
 

@@ -8,6 +8,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::portion::Portioned;
+
+type Client = Portioned<TcpStream>;
+
 /// The first byte of all that TLS says.
 const HANDSHAKE: u8 = 22;
 
@@ -17,18 +21,18 @@ const PLAIN: &[u8] =
     Client sent an HTTP request to an HTTPS server.\n";
 
 /// Agrees with the client on how to speak.
-pub(super) async fn accept(stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<TlsStream<TcpStream>> {
-    let mut first = [0];
-    if stream.peek(&mut first).await? == 1 && first[0] != HANDSHAKE {
+pub(super) async fn accept(stream: Client, config: Arc<ServerConfig>) -> io::Result<TlsStream<Client>> {
+    let (mut first, tcp) = ([0], stream.inner());
+    if tcp.peek(&mut first).await? == 1 && first[0] != HANDSHAKE {
         // What is not read before the end would take the answer away with it.
-        let _ = stream.try_read(&mut [0; 4096]);
-        let _ = stream.try_write(PLAIN);
+        let _ = tcp.try_read(&mut [0; 4096]);
+        let _ = tcp.try_write(PLAIN);
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the client does not speak TLS"));
     }
     TlsAcceptor::from(config).accept(stream).await
 }
 
 /// Whether the client chose HTTP/2.
-pub(super) fn is_http2(stream: &TlsStream<TcpStream>) -> bool {
+pub(super) fn is_http2(stream: &TlsStream<Client>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
 }

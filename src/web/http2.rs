@@ -15,11 +15,12 @@ use hyper::Response;
 use hyper::body::Body;
 use hyper::header::CONTENT_LENGTH;
 use hyper::server::conn::http2::Builder;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep};
 
 use super::guard::{Busy, Patience};
+use super::turns::Pace;
 
 /// Most requests at a time on a connection.
 const MOST_STREAMS: u32 = 32;
@@ -34,9 +35,9 @@ const SEND_BYTES: usize = 64 * 1024;
 /// Most bytes of requests' bodies, which nobody reads.
 const WINDOW: u32 = 65_535;
 
-/// How such connections are served.
-pub(super) fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+/// How such a connection is served.
+pub(super) fn builder(pace: Pace) -> Builder<Pace> {
+    let mut builder = Builder::new(pace);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MOST_STREAMS)
@@ -109,6 +110,8 @@ impl Streams {
         let books = books.lock();
         match books.open.first_key_value() {
             Some((_, begun)) => *begun + patience.head + patience.answer,
+            // Whoever connects is expected to ask at once.
+            None if books.next == 0 => books.quiet_since + patience.idle.min(patience.head),
             None => books.quiet_since + patience.idle,
         }
     }
@@ -192,7 +195,7 @@ mod tests {
             (idle, 0, 0, true),
             (idle, 2, 2, true),
             (idle, 2, 1, false),
-            (slow, 0, 0, false),
+            (slow, 0, 0, true),
             (slow, 2, 2, false),
             (slow, 2, 1, true),
         ] {

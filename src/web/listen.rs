@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddr
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that the kernel keeps until they are accepted.
-const BACKLOG: i32 = 1024;
+/// Connections that the kernel keeps until they are accepted, if it lets us (net.core.somaxconn). Who finds no room
+/// tries again a second later.
+const BACKLOG: i32 = 4096;
 
 /// An address to listen on: `:10148`, `192.0.2.1:10148`, `[::1]:10148` or `host.example:10148`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,11 @@
 //! The HTTP server: TLS, users, routes, limits, negotiation. It does not know what it serves.
 //!
-//! One thread runs all connections; pages are made on another, so that neither a large page nor a slow
-//! client holds anybody else up.
+//! One thread runs all connections, in turns of their clients; pages are made on another, so that neither a large page
+//! nor a slow client holds anybody else up.
+//!
+//! How nobody keeps a scraper out, on a network where anybody may be hostile: `connections` says who gives way, `turns`
+//! who is next, `places` and `auth` who waits for what costs, `unread` whose answer is given up. They know a scraper by
+//! `scrapers`.
 
 mod auth;
 mod body;
@@ -15,6 +19,8 @@ mod http2;
 pub mod listen;
 mod negotiate;
 mod packed;
+mod places;
+mod portion;
 mod rate;
 mod render;
 mod resource;
@@ -23,6 +29,7 @@ mod scrapers;
 mod secure;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod unread;
 
 use std::fmt;
@@ -30,21 +37,22 @@ use std::future::Future;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 pub use negotiate::Offer;
 pub use resource::{Maker, Resource, Verdict};
 pub use secure::{Reading, Security};
 
-use connections::Connections;
+use connections::{Connections, Limits};
+use places::Places;
 use render::Renderer;
 use resource::Makers;
 use scrapers::Scrapers;
-use unread::Unread;
+use unread::{Spell, Unread};
 
 /// Connections in progress finish within this time when the server stops.
 const GRACE: Duration = Duration::from_secs(3);
@@ -56,7 +64,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Site {
     /// Path of the metrics page.
     pub telemetry_path: String,
-    /// Most metrics pages rendered or waited for at the same time; 0 for no limit.
+    /// Most metrics pages rendered or waited for at the same time, of which each client may have one in any case; 0 for
+    /// no limit.
     pub max_requests: usize,
     /// Writes the metrics page, on a thread of its own, and tells its mark: that grows with what can be on a page, and
     /// never falls from one to the next. For a mark received that is not below the page's own it writes the same as
@@ -157,15 +166,16 @@ struct Server {
     renderer: Renderer,
     makers: Makers,
     /// Places for metrics requests; none for no limit.
-    places: Option<Semaphore>,
+    places: Option<Arc<Places>>,
     unread: Arc<Unread>,
     scrapers: Arc<Scrapers>,
 }
 
 impl Server {
     fn new(site: Site, traffic: Arc<Traffic>) -> Self {
-        let places = (site.max_requests > 0).then(|| Semaphore::new(site.max_requests));
-        let (renderer, makers, unread, scrapers) = Default::default();
+        let places = (site.max_requests > 0).then(|| Places::new(site.max_requests, site.max_requests));
+        let (renderer, makers, scrapers) = <(_, _, Arc<Scrapers>)>::default();
+        let unread = Arc::new(Unread::new(unread::MOST, Arc::clone(&scrapers)));
         Self { site, traffic, renderer, makers, places, unread, scrapers }
     }
 }
@@ -181,13 +191,13 @@ pub async fn serve(
     traffic: Arc<Traffic>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    serve_with(listeners, Arc::new(Server::new(site, traffic)), Connections::default(), shutdown).await
+    serve_with(listeners, Arc::new(Server::new(site, traffic)), Limits::of_process(), shutdown).await
 }
 
 async fn serve_with(
     listeners: Vec<std::net::TcpListener>,
     server: Arc<Server>,
-    mut connections: Connections,
+    limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let listeners = listeners
@@ -200,7 +210,8 @@ async fn serve_with(
     for listener in &listeners {
         tracing::info!(address = %listener.local_addr()?, "listening");
     }
-    let mut refusing = false;
+    let mut connections = Connections::new(server, limits);
+    let (mut refusing, mut giving_way) = (false, Spell::default());
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
@@ -210,10 +221,20 @@ async fn serve_with(
                     if std::mem::take(&mut refusing) {
                         tracing::info!("accepting connections again");
                     }
-                    connections.add(stream, Arc::clone(&server));
+                    connections.add(stream);
+                    // Those that are open have their turn before the next, and one that was closed gives its descriptor
+                    // back.
+                    tokio::task::yield_now().await;
                 }
                 // A client that gave up before its turn is no failure of ours.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if is_out_of_files(&error) && connections.give_way() => {
+                    if giving_way.begins(Instant::now()) {
+                        tracing::warn!(%error, open = connections.open(), "closing connections to accept others");
+                    }
+                    // It has its descriptor until then.
+                    tokio::task::yield_now().await;
+                }
                 Err(error) => {
                     // Out of descriptors, mostly: one line, however long it lasts.
                     if !std::mem::replace(&mut refusing, true) {
@@ -227,6 +248,11 @@ async fn serve_with(
     drop(listeners);
     connections.finish(GRACE).await;
     Ok(())
+}
+
+/// Whether there are no descriptors left, of ours or of the system's.
+fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 /// The next connection on any of the listeners.

@@ -1,11 +1,13 @@
 //! What is to be had beside the metrics page: what is the same for all, and what is made for who asks.
 //!
-//! What is made has places and turns of its own: people with browsers cannot keep a scraper from its page. One at a
-//! time is being made, so that the memory for it is needed once, and nobody waits for longer than a few seconds.
+//! What is made has places and turns of its own: people with browsers cannot keep a scraper from its page, nor all the
+//! windows of one of them another from theirs. One at a time is being made, so that the memory for it is needed once, and
+//! nobody waits for longer than a few seconds.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +15,9 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::packed::{Packed, Packer};
+use super::places::Places;
 
-/// Most requests for what is made, in the making or waiting for their turn.
+/// Most requests for what is made, in the making or waiting for their turn, beside one for each client.
 const PLACES: usize = 8;
 
 /// Longest that somebody waits until it is made.
@@ -96,13 +99,13 @@ pub(super) fn is_current(header: &str, tag: &str) -> bool {
 /// Places and turns of those who ask for what is made.
 #[derive(Debug)]
 pub(super) struct Makers {
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     turn: Arc<Semaphore>,
 }
 
 impl Default for Makers {
     fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(PLACES)), turn: Arc::new(Semaphore::new(1)) }
+        Self { places: Places::new(PLACES, PLACES), turn: Arc::new(Semaphore::new(1)) }
     }
 }
 
@@ -117,11 +120,11 @@ pub(super) enum Failure {
 
 impl Makers {
     /// What a maker makes of a query.
-    pub(super) async fn make<M>(&self, make: M) -> Result<(Packed, Verdict), Failure>
+    pub(super) async fn make<M>(&self, client: Option<IpAddr>, make: M) -> Result<(Packed, Verdict), Failure>
     where
         M: FnOnce(&mut dyn Write) -> io::Result<Verdict> + Send + 'static,
     {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Failure::Busy)?;
+        let place = self.places.take(client).ok_or(Failure::Busy)?;
         let turn = Arc::clone(&self.turn);
         let made = async move {
             let turn = turn.acquire_owned().await.map_err(io::Error::other)?;

@@ -77,12 +77,12 @@ pub(super) async fn answer(
             answer
         }
         Some(Route::Metrics) => {
-            let scraper = peer.filter(|_| is_scrape(&server, &request));
+            let scraper = peer.filter(|_| is_scrape(&request));
             let answer;
-            (answer, receipt) = metrics(&server, request.headers(), scraper).await;
+            (answer, receipt) = metrics(&server, request.headers(), peer, scraper).await;
             answer
         }
-        Some(Route::Resource(one)) => resource(&server, one, &request).await,
+        Some(Route::Resource(one)) => resource(&server, one, &request, peer).await,
         Some(Route::Healthy) => text(StatusCode::OK, "macwatch is healthy.\n"),
         Some(Route::Ready) if (server.site.ready)() => text(StatusCode::OK, "macwatch is ready.\n"),
         Some(Route::Reload) => reload(&server).await,
@@ -93,26 +93,26 @@ pub(super) async fn answer(
 }
 
 /// Whether a scraper asks, whose pages are remembered. With HEAD it receives none.
-fn is_scrape(server: &Server, request: &Request<Incoming>) -> bool {
-    server.site.remember_scrapers
-        && request.method() == Method::GET
-        && scrapers::is_announced(request.headers())
+fn is_scrape(request: &Request<Incoming>) -> bool {
+    request.method() == Method::GET && scrapers::is_announced(request.headers())
 }
 
 /// The metrics page, and what to note once the scraper, if it is one, has received it.
 async fn metrics(
     server: &Arc<Server>,
     asked: &HeaderMap,
+    peer: Option<IpAddr>,
     scraper: Option<IpAddr>,
 ) -> (Answer, Option<Receipt>) {
     // A place is held while the page is made, not while a slow client reads it.
-    let place = server.places.as_ref().map(tokio::sync::Semaphore::try_acquire);
-    if let Some(Err(_)) = place {
+    let place = server.places.as_ref().map(|places| places.take(peer));
+    if let Some(None) = place {
         let most = server.site.max_requests;
         let why = format!("Limit of concurrent requests reached ({most}), try again later.\n");
         return (text(StatusCode::SERVICE_UNAVAILABLE, why), None);
     }
-    let received = scraper.and_then(|scraper| server.scrapers.received(scraper, Instant::now()));
+    let known = scraper.filter(|_| server.site.remember_scrapers);
+    let received = known.and_then(|scraper| server.scrapers.received(scraper, Instant::now()));
     let offer = negotiate::offer(asked, &server.site.offers);
     let wanted = Wanted { offer, received };
     let Some((page, mark)) = Renderer::metrics(Arc::clone(server), wanted).await else {
@@ -146,13 +146,18 @@ async fn reload(server: &Server) -> Answer {
 }
 
 /// What the site has beside the metrics page.
-async fn resource(server: &Server, resource: &Resource, request: &Request<Incoming>) -> Answer {
+async fn resource(
+    server: &Server,
+    resource: &Resource,
+    request: &Request<Incoming>,
+    peer: Option<IpAddr>,
+) -> Answer {
     let (asked, content_type) = (request.headers(), resource.content_type);
     let mut answer = match &resource.matter {
         Matter::Fixed { packed, tag } => fixed(asked, content_type, packed, tag),
         Matter::Made(maker) => {
             let query = request.uri().query().unwrap_or_default();
-            made(&server.makers, maker, query, asked, content_type).await
+            made(&server.makers, maker, query, asked, (content_type, peer)).await
         }
     };
     let headers = answer.headers_mut();
@@ -170,10 +175,10 @@ async fn made(
     maker: &Arc<Maker>,
     query: &str,
     asked: &HeaderMap,
-    content_type: &'static str,
+    (content_type, peer): (&'static str, Option<IpAddr>),
 ) -> Answer {
     let (maker, query) = (Arc::clone(maker), query.to_owned());
-    let mut answer = match makers.make(move |out| maker(&query, out)).await {
+    let mut answer = match makers.make(peer, move |out| maker(&query, out)).await {
         Ok((page, verdict)) => {
             let mut answer = coded(asked, content_type, page);
             if verdict == Verdict::Refused {

@@ -1,8 +1,9 @@
 //! Who scrapes, and how much of what is served each is known to have received.
 //!
 //! A page has a mark, which grows. What it stands for is the site's business; here is kept, for each scraper, the
-//! mark of the last page that it received completely. The memory is small, and a client that says it is a scraper
-//! may push another out: that one is then a stranger, who is served like anybody.
+//! mark of the last page that it received completely. The memory is small: a client that says it is a scraper may take
+//! the place of the one that came last, never of those that were here for longer. Who is not remembered is a stranger,
+//! and served like anybody.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,7 +16,8 @@ use parking_lot::Mutex;
 
 use super::body::Body;
 
-/// Most scrapers remembered; for one more, the one is forgotten that has received nothing for longest.
+/// Most scrapers remembered; for one more, the one is forgotten that came last before it. Strangers who say that they
+/// scrape come after the real ones, and push each other out.
 const MOST: usize = 16;
 
 /// One that has received nothing for longer is forgotten.
@@ -38,6 +40,8 @@ pub(super) struct Scrapers(Mutex<HashMap<IpAddr, Received>>);
 struct Received {
     mark: u64,
     at: Instant,
+    /// When it received its first page.
+    since: Instant,
 }
 
 impl Received {
@@ -52,17 +56,33 @@ impl Scrapers {
         self.0.lock().get(&scraper).filter(|last| last.is_remembered(now)).map(|last| last.mark)
     }
 
+    /// All of them.
+    pub(super) fn remembered(&self, now: Instant) -> Vec<IpAddr> {
+        let scrapers = self.0.lock();
+        scrapers.iter().filter(|(_, last)| last.is_remembered(now)).map(|(address, _)| *address).collect()
+    }
+
+    /// Whether this address has scraped of late.
+    pub(super) fn is_remembered(&self, address: IpAddr) -> bool {
+        self.received(address, Instant::now()).is_some()
+    }
+
     /// A scraper has received a page completely.
-    fn set_received(&self, scraper: IpAddr, mark: u64, now: Instant) {
+    pub(super) fn set_received(&self, scraper: IpAddr, mark: u64, now: Instant) {
         let mut scrapers = self.0.lock();
-        // Of two scrapes at a time, that of the older page may end later.
-        let mark = scrapers.get(&scraper).map_or(mark, |last| last.mark.max(mark));
-        scrapers.insert(scraper, Received { mark, at: now });
-        if scrapers.len() > MOST
-            && let Some(oldest) = scrapers.iter().min_by_key(|(_, last)| last.at).map(|(scraper, _)| *scraper)
-        {
-            scrapers.remove(&oldest);
+        scrapers.retain(|_, last| last.is_remembered(now));
+        if let Some(last) = scrapers.get_mut(&scraper) {
+            // Of two scrapes at a time, that of the older page may end later.
+            *last = Received { mark: last.mark.max(mark), at: now, ..*last };
+            return;
         }
+        if scrapers.len() >= MOST
+            && let Some(newest) =
+                scrapers.iter().max_by_key(|(_, last)| last.since).map(|(scraper, _)| *scraper)
+        {
+            scrapers.remove(&newest);
+        }
+        scrapers.insert(scraper, Received { mark, at: now, since: now });
     }
 }
 
@@ -148,17 +168,24 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_are_remembered_who_received_something_last() {
+    fn sixteen_are_remembered_who_came_first() {
         let (scrapers, start) = (Scrapers::default(), Instant::now());
+        let remembered =
+            |now| -> Vec<u8> { (0..20).filter(|n| scrapers.received(scraper(*n), now).is_some()).collect() };
         for n in 0..16 {
             scrapers.set_received(scraper(n), 1, start + u32::from(n) * SECOND);
         }
-        let now = start + 20 * SECOND;
-        scrapers.set_received(scraper(0), 1, now);
-        assert!((0..16).all(|n| scrapers.received(scraper(n), now).is_some()));
-        scrapers.set_received(scraper(16), 1, now);
-        let forgotten: Vec<u8> = (0..17).filter(|n| scrapers.received(scraper(*n), now).is_none()).collect();
-        assert_eq!(forgotten, [1], "0 came back meanwhile");
+        // However often others come, they take one place.
+        for n in [16, 17, 18, 16] {
+            scrapers.set_received(scraper(n), 1, start + 20 * SECOND);
+            let expected: Vec<u8> = (0..15).chain([n]).collect();
+            assert_eq!(remembered(start + 20 * SECOND), expected);
+        }
+        // One that has gone makes room.
+        (1..15).for_each(|n| scrapers.set_received(scraper(n), 1, start + 300 * SECOND));
+        scrapers.set_received(scraper(19), 1, start + 605 * SECOND);
+        let expected: Vec<u8> = (1..15).chain([16, 19]).collect();
+        assert_eq!(remembered(start + 605 * SECOND), expected);
     }
 
     #[test]

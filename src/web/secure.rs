@@ -80,8 +80,13 @@ impl Security {
             }
             (Some(_), None) => "it turns TLS off, which takes a restart: it may be a mistake",
             _ => {
-                *self.current.write() = Arc::new(current(rules, old.limiter.as_ref()));
-                self.doorman.forget();
+                let new = current(rules, old.limiter.as_ref());
+                let same = new.users == old.users;
+                *self.current.write() = Arc::new(new);
+                // A renewed certificate makes nobody wait.
+                if !same {
+                    self.doorman.forget();
+                }
                 return Ok(());
             }
         };

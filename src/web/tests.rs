@@ -12,11 +12,13 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::connections::Limits;
 use super::guard::Patience;
 use super::packed::{Packer, UNPACKING};
 use super::*;
 
 mod broken;
+mod clients;
 mod receipts;
 mod resources;
 
@@ -76,11 +78,16 @@ impl Running {
 
     /// Patient, but not beyond this many bytes of answers that nobody takes.
     fn start_unread(site: Site, most_unread: usize) -> Self {
-        let unread = Arc::new(Unread::new(most_unread));
-        Self::start_with(Server { unread, ..Server::new(site, Arc::default()) }, 9, PATIENT)
+        let server = Server::new(site, Arc::default());
+        let unread = Arc::new(Unread::new(most_unread, Arc::clone(&server.scrapers)));
+        Self::start_with(Server { unread, ..server }, 9, PATIENT)
     }
 
     fn start_with(server: Server, most: usize, patience: Patience) -> Self {
+        Self::start_with_limits(server, Limits::new(most, patience))
+    }
+
+    fn start_with_limits(server: Server, limits: Limits) -> Self {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let server = Arc::new(server);
@@ -89,10 +96,9 @@ impl Running {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
-                let connections = Connections::new(most, patience);
                 // Sent or dropped: either way it is over.
                 let shutdown = async { drop(stopped.await) };
-                serve_with(vec![listener], served, connections, shutdown).await.unwrap();
+                serve_with(vec![listener], served, limits, shutdown).await.unwrap();
             });
         });
         Self { address, server, stop: Some(stop), thread: Some(thread) }
@@ -428,7 +434,7 @@ fn a_slow_reader_that_goes_away_makes_room_too() {
 fn slow_readers_of_one_page_take_the_room_of_one() {
     let (release, page) = held();
     let page = move || [page(), LONG_TEXT[4..].to_vec()].concat();
-    let server = Running::start_unread(site(0, page), 2 * *LONG_UNREAD);
+    let server = Running::start_unread(site(0, page), 2 * *LONG_UNREAD + 4 * UNPACKING);
     let mut clients: Vec<TcpStream> = (0..6).map(|_| server.connect()).collect();
     for client in &mut clients {
         ask(client, "/metrics");

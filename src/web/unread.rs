@@ -2,10 +2,11 @@
 //!
 //! Strangers on the wire make the page long, and every client that asks and does not read keeps one. Beyond the
 //! limit the pages that were handed out first are given up, and their readers' connections closed: a scraper
-//! takes its answer within milliseconds, so it is clients that do not read who still have the old ones. Nobody
-//! is refused.
+//! takes its answer within milliseconds, so it is clients that do not read who still have the old ones. Those of clients
+//! with several go before those of clients with one, and those of scrapers that are remembered last. Nobody is refused.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,9 +16,13 @@ use tokio::sync::Notify;
 
 use super::body::{Body, Content};
 use super::packed::{Packed, UNPACKING, Unpacking};
+use super::scrapers::Scrapers;
 
 /// Most bytes of answers that are not taken. A page that is longer by itself is served all the same.
-const MOST: usize = 64 << 20;
+pub(super) const MOST: usize = 64 << 20;
+
+/// A scraper that has more answers under way does not take them.
+const MOST_OF_SCRAPER: usize = 2;
 
 /// Closings less than this apart are told of once: clients must not fill the log.
 const SPELL: Duration = Duration::from_secs(600);
@@ -26,6 +31,7 @@ const SPELL: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(super) struct Unread {
     most: usize,
+    scrapers: Arc<Scrapers>,
     books: Mutex<Books>,
 }
 
@@ -50,12 +56,19 @@ struct Page {
 
 /// A connection, as far as it can be asked to end.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reader(Arc<Notify>);
+pub(super) struct Reader {
+    end: Arc<Notify>,
+    peer: Option<IpAddr>,
+}
 
 impl Reader {
+    pub(super) fn new(peer: Option<IpAddr>) -> Self {
+        Self { end: Arc::default(), peer }
+    }
+
     /// Waits until the connection has to go.
     pub(super) async fn given_up(&self) {
-        self.0.notified().await;
+        self.end.notified().await;
     }
 }
 
@@ -81,15 +94,9 @@ impl Drop for Reading {
     }
 }
 
-impl Default for Unread {
-    fn default() -> Self {
-        Self::new(MOST)
-    }
-}
-
 impl Unread {
-    pub(super) fn new(most: usize) -> Self {
-        Self { most, books: Mutex::default() }
+    pub(super) fn new(most: usize, scrapers: Arc<Scrapers>) -> Self {
+        Self { most, scrapers, books: Mutex::default() }
     }
 
     /// The answer on its way, in the books until it is dropped.
@@ -129,15 +136,30 @@ impl Unread {
         }
         let mut closed = false;
         while books.bytes > self.most
-            && books.pages.len() > 1
-            && let Some(oldest) = books.pages.pop_front()
+            && let Some(page) = self.least(&books).and_then(|at| books.pages.remove(at))
         {
             // Its memory is free as soon as these tasks have had their turn.
-            books.bytes -= oldest.bytes;
-            oldest.readers.iter().for_each(|reader| reader.0.notify_one());
+            books.bytes -= page.bytes;
+            page.readers.iter().for_each(|reader| reader.end.notify_one());
             closed = true;
         }
         closed && books.spell.begins(Instant::now())
+    }
+
+    /// The page whose readers would be missed least, the oldest of these; the newest stays in any case.
+    fn least(&self, books: &Books) -> Option<usize> {
+        let mut answers: HashMap<Option<IpAddr>, usize> = HashMap::new();
+        for reader in books.pages.iter().flat_map(|page| &page.readers) {
+            *answers.entry(reader.peer).or_default() += 1;
+        }
+        let scrapers = self.scrapers.remembered(Instant::now());
+        let value = |reader: &Reader| {
+            let answers = answers.get(&reader.peer).copied().unwrap_or(0);
+            let scraper = reader.peer.is_some_and(|peer| scrapers.contains(&peer));
+            (scraper && answers <= MOST_OF_SCRAPER, answers == 1)
+        };
+        let older = books.pages.len().saturating_sub(1);
+        (0..older).min_by_key(|at| books.pages[*at].readers.iter().map(value).max())
     }
 
     fn taken(&self, page: &Bytes, own: usize, reader: &Reader) {
@@ -147,7 +169,7 @@ impl Unread {
         // It is not there if it was given up.
         let Some(at) = books.pages.iter().position(|page| page.address == address) else { return };
         let page = &mut books.pages[at];
-        if let Some(one) = page.readers.iter().position(|other| Arc::ptr_eq(&other.0, &reader.0)) {
+        if let Some(one) = page.readers.iter().position(|other| Arc::ptr_eq(&other.end, &reader.end)) {
             page.readers.swap_remove(one);
             page.bytes -= own;
             books.bytes -= own;
@@ -167,11 +189,11 @@ impl Unread {
 
 /// A time in which the same thing happens again and again.
 #[derive(Debug, Default)]
-struct Spell(Option<Instant>);
+pub(super) struct Spell(Option<Instant>);
 
 impl Spell {
     /// It happens now; true if it did not for a while.
-    fn begins(&mut self, now: Instant) -> bool {
+    pub(super) fn begins(&mut self, now: Instant) -> bool {
         self.0.replace(now).is_none_or(|last| now.duration_since(last) >= SPELL)
     }
 }
@@ -193,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_oldest_pages_go_until_the_new_one_fits() {
-        let unread = Arc::new(Unread::new(100));
+        let unread = Arc::new(Unread::new(100, Arc::default()));
         let readers: [Reader; 5] = Default::default();
         let lengths = [30, 30, 40, 60, 10];
         let held: Vec<Bytes> = lengths
@@ -209,8 +231,28 @@ mod tests {
     }
 
     #[test]
+    fn clients_with_several_go_first_and_scrapers_last() {
+        let scrapers = Arc::<Scrapers>::default();
+        let address = |n: u8| IpAddr::from([192, 0, 2, n]);
+        scrapers.set_received(address(1), 1, Instant::now());
+        let unread = Arc::new(Unread::new(100, scrapers));
+        let readers = [1, 2, 3, 3, 4, 5, 6].map(|n| Reader::new(Some(address(n))));
+        let read = |n: usize, bytes| unread.lend(page(bytes), 0, readers[n].clone());
+        let mut held: Vec<Bytes> = (0..4).map(|n| read(n, 25)).collect();
+        let gone = || readers.each_ref().map(given_up);
+        held.push(read(4, 25));
+        assert_eq!(gone(), [false, false, true, false, false, false, false], "the first of two of one");
+        held.push(read(5, 25));
+        assert_eq!(gone(), [false, true, false, false, false, false, false], "then the oldest");
+        held.push(read(6, 75));
+        assert_eq!(gone(), [false, false, false, true, true, true, false], "the scraper still reads");
+        drop(held);
+        assert_eq!(unread.bytes(), 0);
+    }
+
+    #[test]
     fn a_page_counts_once_and_until_its_last_reader_has_it() {
-        let unread = Arc::new(Unread::new(100));
+        let unread = Arc::new(Unread::new(100, Arc::default()));
         let (shared, readers): (_, [Reader; 3]) = (page(60), Default::default());
         let mut held =
             readers.each_ref().map(|reader| unread.lend(shared.clone(), 0, reader.clone())).to_vec();
@@ -227,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_page_that_was_given_up_may_be_handed_out_again() {
-        let unread = Arc::new(Unread::new(100));
+        let unread = Arc::new(Unread::new(100, Arc::default()));
         let (shared, first, second) = (page(60), Reader::default(), Reader::default());
         let given_up_soon = unread.lend(shared.clone(), 0, first.clone());
         drop(unread.lend(page(60), 0, Reader::default()));
@@ -242,7 +284,7 @@ mod tests {
 
     #[test]
     fn what_each_reader_needs_counts_too() {
-        let unread = Arc::new(Unread::new(100));
+        let unread = Arc::new(Unread::new(100, Arc::default()));
         let (shared, readers): (_, [Reader; 2]) = (page(40), Default::default());
         let first = unread.lend(shared.clone(), 20, readers[0].clone());
         let second = unread.lend(shared.clone(), 20, readers[1].clone());
@@ -259,7 +301,7 @@ mod tests {
 
     #[test]
     fn the_newest_page_stays_whatever_its_length() {
-        let unread = Arc::new(Unread::new(100));
+        let unread = Arc::new(Unread::new(100, Arc::default()));
         let reader = Reader::default();
         let long = unread.lend(page(1000), 0, reader.clone());
         assert!(!given_up(&reader));

@@ -282,6 +282,34 @@ fn old_and_unusual_requests_are_understood() {
     }
 }
 
+/// Nothing else is spoken here: whoever would rather speak it goes on with what he has.
+#[test]
+fn who_asks_for_another_protocol_is_answered_in_this_one() {
+    if !root() {
+        return;
+    }
+    let namespace = Namespace::new();
+    let _exporter = server(&namespace);
+    let websocket = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let h2c = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n";
+    for headers in [websocket, h2c] {
+        let mut stream = connect(&namespace, PORT).unwrap();
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\n{headers}\r\n").unwrap();
+        let answer = read_one(&stream, "GET");
+        assert_eq!((answer.status, answer.header("upgrade")), (200, None), "{headers}");
+        // It goes on.
+        ask(&stream, "GET", "/-/healthy");
+        assert_eq!(read_one(&stream, "GET").status, 200, "{headers}");
+    }
+    // Without encryption nobody speaks HTTP/2 without asking either.
+    let preface = exchange(&namespace, PORT, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert!(http::parse(&preface).is_none_or(|answer| answer.status >= 400));
+    let tunnel = b"CONNECT elsewhere.example:443 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let tunnel = http::parse(&exchange(&namespace, PORT, tunnel)).unwrap();
+    assert!([404, 405].contains(&tunnel.status), "{}", tunnel.head);
+}
+
 #[test]
 fn a_client_that_has_said_all_still_gets_its_answer() {
     if !root() {
@@ -314,6 +342,7 @@ fn too_much_of_a_request_is_refused() {
     refused("a header of 20 KB", get(&format!("X: {}\r\n", "y".repeat(20_000))), &[431]);
     refused("20 KB of headers", get(&"X: yyyyyyyyyyyyyyyyyyyyy\r\n".repeat(800)), &[431]);
     refused("200 headers", get(&"X: y\r\n".repeat(200)), &[431]);
+    refused("10,000 headers", get(&"X:\r\n".repeat(10_000)), &[431]);
     refused("a path of 1 MB", format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1 << 20)), &[414, 431]);
 }
 

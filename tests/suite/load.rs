@@ -1,15 +1,16 @@
 //! Clients that are many, slow or silent cost each other nothing.
 
 use std::io::Read as _;
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::common::crowd::{CROWD, crowd_of, crowded, sources_on};
-use crate::common::exporter::{BINARY, PORT};
-use crate::common::http::{ask, connect, read_one, read_rest, wait_begun};
+use crate::common::exporter::PORT;
+use crate::common::http::{ask, connect, connect_from, read_one, read_rest, wait_begun};
 use crate::common::{Exporter, Namespace, root, wait_until};
 
 /// Far more than a page takes, far less than any limit on clients.
@@ -24,8 +25,9 @@ const MOST: u32 = 16_384;
 /// A client that has asked for the page, and does not read on once the answer has begun: it does not fit into
 /// the kernel's buffers.
 #[track_caller]
-fn slow_reader(namespace: &Namespace) -> TcpStream {
-    let stream = connect(namespace, PORT).unwrap();
+fn slow_reader(namespace: &Namespace, n: u8) -> TcpStream {
+    // Of several addresses: one may have a quarter of all connections.
+    let stream = connect_from(namespace, Ipv4Addr::new(127, 0, 1, n % 4), PORT).unwrap();
     ask(&stream, "GET", "/metrics");
     // A signal may interrupt one look.
     wait_begun(&stream);
@@ -52,7 +54,9 @@ fn a_thousand_silent_clients_keep_nobody_out() {
     let exporter = Exporter::start(&namespace, "");
     let mut silent: Vec<TcpStream> = Vec::new();
     for n in 0..1000 {
-        silent.push(connect(&namespace, PORT).unwrap());
+        // Of as many addresses as it takes: one may have a quarter of all.
+        let address = Ipv4Addr::new(127, 0, 1, u8::try_from(n % 10).unwrap());
+        silent.push(connect_from(&namespace, address, PORT).unwrap());
         if n % 100 == 0 {
             assert_served(&exporter);
         }
@@ -75,7 +79,7 @@ fn a_hundred_slow_readers_delay_nobody() {
     let (ours, theirs) = (Namespace::new(), Namespace::new());
     // Fewer places than readers: a place is held while a page is made, not while it is read.
     let exporter = crowd_of(FEW, &ours, &theirs, "--web.max-requests 3");
-    let slow: Vec<TcpStream> = (0..100).map(|_| slow_reader(&ours)).collect();
+    let slow: Vec<TcpStream> = (0..100).map(|n| slow_reader(&ours, n)).collect();
     assert_served(&exporter);
     assert_served(&exporter);
     // Late, but whole.
@@ -99,7 +103,7 @@ fn answers_that_nobody_reads_do_not_fill_the_memory() {
     let (before, mut most) = (resident(), 0.0_f64);
     let mut slow: Vec<TcpStream> = Vec::new();
     for n in 1..=200 {
-        slow.push(slow_reader(&ours));
+        slow.push(slow_reader(&ours, n));
         if n % 20 == 0 {
             assert_served(&exporter);
             most = most.max(resident());
@@ -168,18 +172,35 @@ fn without_descriptors_it_waits_and_goes_on() {
         return;
     }
     let namespace = Namespace::new();
-    let mut command = namespace.command("prlimit");
-    command.args(["--nofile=40:40", BINARY]);
-    let exporter = Exporter::spawn(&namespace, command);
-    exporter.wait_ready();
+    let exporter = Exporter::start(&namespace, "");
+    // It keeps some in reserve; so they are taken away while it runs.
+    let allow = |most: usize| {
+        let mut command = Command::new("prlimit");
+        let command = command.args([format!("--pid={}", exporter.pid()), format!("--nofile={most}:")]);
+        assert!(command.status().unwrap().success());
+    };
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", exporter.pid())).unwrap().count();
     let before = exporter.cpu_seconds();
+    let alone = open();
+    // Those who say nothing give way, as long as there are any.
+    allow(open() + 10);
     let clients: Vec<TcpStream> = (0..100).map(|_| connect(&namespace, PORT).unwrap()).collect();
+    wait_until("a warning", || exporter.logged("closing connections to accept others") > 0);
+    assert_served(&exporter);
+    assert_eq!(exporter.logged("closing connections to accept others"), 1, "one for all of them");
+    drop(clients);
     let warnings = || exporter.logged("level=WARN msg=\"cannot accept connections\"");
-    wait_until("a warning", || warnings() > 0);
+    assert_eq!(warnings(), 0);
+    wait_until("them to be gone", || open() <= alone);
+    wait_until("the last of them to be gone", || {
+        allow(open());
+        drop(connect(&namespace, PORT).unwrap());
+        warnings() > 0
+    });
     let begun = Instant::now();
     wait_until("a second of it", || begun.elapsed() >= Duration::from_secs(1));
     assert_eq!(warnings(), 1, "one for all attempts");
-    drop(clients);
+    allow(1000);
     wait_until("it to serve again", || exporter.get("/-/healthy").is_ok_and(|answer| answer.status == 200));
     let spent = exporter.cpu_seconds() - before;
     assert!(spent < 0.5, "{spent} s of CPU");

@@ -17,6 +17,7 @@ mod browser;
 mod chain;
 mod check;
 mod cli;
+mod clients;
 mod concurrent;
 mod counting;
 mod deploy;

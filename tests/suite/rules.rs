@@ -124,7 +124,9 @@ fn the_rules_name_only_what_macwatch_says() {
     let files = tempfile::tempdir().unwrap();
     let (inventory, state) = (files.path().join("inventory"), files.path().join("state"));
     let web = files.path().join("web.yml");
-    [&inventory, &web].map(|file| std::fs::write(file, "").unwrap());
+    for file in [&inventory, &web] {
+        std::fs::write(file, "").unwrap();
+    }
     let options = format!(
         "-i mw0 --inventory.file {} --state.file {} --web.config.file {}",
         inventory.display(),

@@ -78,6 +78,31 @@ fn versions_suites_and_curves_are_those_of_the_file() {
     }
 }
 
+/// With TLS 1.2; both sides have the same two suites, in opposite orders.
+#[test]
+fn the_side_that_the_file_says_chooses_the_suite() {
+    if !root() {
+        return;
+    }
+    let (namespace, pki) = (Namespace::new(), Pki::new());
+    let names = ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384"];
+    let keys = ["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"];
+    for (preference, server_chooses) in [
+        ("prefer_server_cipher_suites: true, ", true),
+        ("prefer_server_cipher_suites: false, ", false),
+        ("", true),
+    ] {
+        for (first, second) in [(0, 1), (1, 0)] {
+            let more = format!("{preference}cipher_suites: [{}, {}]", keys[first], keys[second]);
+            let secure = Secure::start(&namespace, &pki, &tls(&more), "");
+            let said = secure.s_client(&format!("-tls1_2 -cipher {}:{}", names[second], names[first]));
+            let chosen = names[if server_chooses { first } else { second }];
+            let said = said.unwrap_or_else(|| panic!("{more}: no handshake"));
+            assert!(said.contains(&format!("Cipher is {chosen}\n")), "{more}: {said}");
+        }
+    }
+}
+
 #[test]
 fn http2_is_used_unless_it_is_turned_off() {
     if !root() {
