@@ -81,6 +81,12 @@ pub enum Command {
     /// line. Files are read and nothing else: also while an exporter runs, and without privileges. The file - is
     /// stdin.
     Check(CheckArgs),
+    /// Ask the exporter on this machine whether it serves: for containers, which have nothing else that could.
+    ///
+    /// Exit code 0: it answers on each of the addresses. 1: it does not. It asks for /-/healthy by plain HTTP, and takes
+    /// for an answer too that a password or TLS is wanted: so it needs neither certificates nor passwords. It does
+    /// not see the options of the exporter; where that serves elsewhere, set the variable for both.
+    Healthcheck(HealthcheckArgs),
     /// Hash a password, for the web configuration: prints the line that goes below basic_auth_users.
     ///
     /// Asks for it twice on a terminal, without showing it; from a pipe it takes the first line. It is never an
@@ -303,10 +309,10 @@ pub struct StateArgs {
     pub state_file: Option<PathBuf>,
 }
 
-/// The server.
+/// Where to serve.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Web")]
-pub struct WebArgs {
+pub struct ListenArgs {
     /// Addresses to serve on.
     #[arg(
         long = "web.listen-address",
@@ -317,6 +323,15 @@ pub struct WebArgs {
         default_value = ":10148"
     )]
     pub listen_address: Vec<String>,
+}
+
+/// The server.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Web")]
+pub struct WebArgs {
+    /// Where.
+    #[command(flatten)]
+    pub listen: ListenArgs,
     /// Serve on the sockets that systemd passes on (socket activation), and not on addresses of its own
     #[arg(
         long = "web.systemd-socket",
@@ -461,6 +476,14 @@ pub struct CheckArgs {
     /// Tell how macwatch sees this MAC, instead of what the files hold
     #[arg(long, value_name = "MAC")]
     pub explain: Option<String>,
+}
+
+/// Options of `healthcheck`.
+#[derive(Args, Debug)]
+pub struct HealthcheckArgs {
+    /// Where the exporter serves.
+    #[command(flatten)]
+    pub listen: ListenArgs,
 }
 
 /// Options of `hash-password`.

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use crate::capture::{Direction, Settings};
 use crate::cli::{
-    self, CaptureArgs, CheckArgs, HashPasswordArgs, InterfaceArgs, LogArgs, SendArgs, ServeArgs, SourcesArgs,
-    StateArgs, WatchArgs, WebArgs,
+    self, CaptureArgs, CheckArgs, HashPasswordArgs, HealthcheckArgs, InterfaceArgs, ListenArgs, LogArgs,
+    SendArgs, ServeArgs, SourcesArgs, StateArgs, WatchArgs, WebArgs,
 };
 use crate::exporter;
 use crate::interface::select::{NamePattern, Selection};
@@ -242,6 +242,21 @@ impl TryFrom<&CheckArgs> for Check {
     }
 }
 
+/// All that `healthcheck` needs.
+#[derive(Clone, Debug)]
+pub struct Healthcheck {
+    /// Where the exporter serves.
+    pub listen: Vec<ListenAddress>,
+}
+
+impl TryFrom<&HealthcheckArgs> for Healthcheck {
+    type Error = Invalid;
+
+    fn try_from(args: &HealthcheckArgs) -> Result<Self, Invalid> {
+        Ok(Self { listen: listen(&args.listen)? })
+    }
+}
+
 /// All that `hash-password` needs.
 #[derive(Clone, Debug)]
 pub struct HashPassword {
@@ -347,14 +362,15 @@ fn limits(args: &SourcesArgs) -> Result<Limits, Invalid> {
     Ok(Limits { per_interface: args.max as usize, total: args.max_total as usize, idle_timeout })
 }
 
+fn listen(args: &ListenArgs) -> Result<Vec<ListenAddress>, Invalid> {
+    let parse = |text: &String| {
+        ListenAddress::parse(text.trim()).map_err(invalid("--web.listen-address <ADDRESS>", text))
+    };
+    args.listen_address.iter().map(parse).collect()
+}
+
 fn web(args: &WebArgs) -> Result<(Listen, String), Invalid> {
-    let listen = args
-        .listen_address
-        .iter()
-        .map(|text| {
-            ListenAddress::parse(text.trim()).map_err(invalid("--web.listen-address <ADDRESS>", text))
-        })
-        .collect::<Result<_, _>>()?;
+    let listen = listen(&args.listen)?;
     let path = args.telemetry_path.as_str();
     let refuse = |why: &str| Err(invalid("--web.telemetry-path <PATH>", path)(why.to_owned()));
     if !path.starts_with('/') {

@@ -39,7 +39,7 @@
 //! | [`web`] | the HTTP server, its TLS and its users: the metrics page, the site's resources; knows which pages scrapers received, not what is on any | `textfile` |
 //! | [`systemd`] | sockets that it passes on; telling it whether the service is ready and alive | nothing of ours |
 //! | [`exporter`] | the main job, put together: the metrics page, the page for people, the API | all of the above |
-//! | [`commands`] | the other jobs: `watch`, `interfaces`, `send`, `learn`, `check`, `hash-password`; and how each starts and ends | all of the above |
+//! | [`commands`] | the other jobs: `watch`, `interfaces`, `send`, `learn`, `check`, `healthcheck`, `hash-password`; and how each starts and ends | all of the above |
 //! | [`cli`], [`config`] | what was typed; what is valid | `config` alone reads `cli`; `commands` hands it on |
 //! | [`build`], [`privileges`], [`log`] | what was built; capabilities; the log | nothing of ours |
 //! | `sys` | the only unsafe code | nothing of ours |

@@ -2,6 +2,7 @@
 
 mod check;
 mod hash_password;
+mod healthcheck;
 mod interfaces;
 mod learn;
 mod send;
@@ -64,6 +65,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
             Some(Command::Send(args)) => send::run(args).await,
             Some(Command::Learn(args)) => learn::run(args).await,
             Some(Command::Check(args)) => check::run(args).await,
+            Some(Command::Healthcheck(args)) => healthcheck::run(args),
             Some(Command::HashPassword(args)) => hash_password::run(args),
         }
     };

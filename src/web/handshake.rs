@@ -15,10 +15,8 @@ type Client = Portioned<TcpStream>;
 /// The first byte of all that TLS says.
 const HANDSHAKE: u8 = 22;
 
-/// What somebody gets who speaks HTTP to a port that speaks HTTPS; the words are Go's.
-const PLAIN: &[u8] =
-    b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n\
-    Client sent an HTTP request to an HTTPS server.\n";
+/// What somebody is told who speaks HTTP to a port that speaks HTTPS; the words are Go's.
+pub(super) const ONLY_TLS: &str = "Client sent an HTTP request to an HTTPS server";
 
 /// Agrees with the client on how to speak.
 pub(super) async fn accept(stream: Client, config: Arc<ServerConfig>) -> io::Result<TlsStream<Client>> {
@@ -26,7 +24,13 @@ pub(super) async fn accept(stream: Client, config: Arc<ServerConfig>) -> io::Res
     if tcp.peek(&mut first).await? == 1 && first[0] != HANDSHAKE {
         // What is not read before the end would take the answer away with it.
         let _ = tcp.try_read(&mut [0; 4096]);
-        let _ = tcp.try_write(PLAIN);
+        let _ = tcp.try_write(
+            format!(
+                "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n\
+                 {ONLY_TLS}.\n"
+            )
+            .as_bytes(),
+        );
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the client does not speak TLS"));
     }
     TlsAcceptor::from(config).accept(stream).await

@@ -85,6 +85,24 @@ impl ListenAddress {
         }
         if listeners.is_empty() { Err(none) } else { Ok(listeners) }
     }
+
+    /// The addresses at which a program on this machine finds who listens on it.
+    ///
+    /// # Errors
+    ///
+    /// That of the look-up.
+    pub fn from_here(&self) -> io::Result<Vec<SocketAddr>> {
+        let mut found: Vec<SocketAddr> = if self.host.is_empty() {
+            vec![(Ipv6Addr::UNSPECIFIED, self.port).into()]
+        } else {
+            (self.host.as_str(), self.port).to_socket_addrs()?.collect()
+        };
+        if found.iter().any(|address| address.ip().is_unspecified()) {
+            found = vec![(Ipv4Addr::LOCALHOST, self.port).into(), (Ipv6Addr::LOCALHOST, self.port).into()];
+        }
+        found.dedup();
+        Ok(found)
+    }
 }
 
 /// Whether this machine does not have the address, or no addresses of that kind.

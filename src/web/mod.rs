@@ -21,6 +21,7 @@ mod negotiate;
 mod packed;
 mod places;
 mod portion;
+pub mod probe;
 mod rate;
 mod render;
 mod resource;

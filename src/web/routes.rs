@@ -22,8 +22,11 @@ use super::scrapers::{self, Delivery, Receipt};
 use super::unread::Reader;
 use super::{Reload, Server, Site, Traffic, Wanted};
 
+/// Where a server says that it serves.
+pub(super) const HEALTHY: &str = "/-/healthy";
+
 /// Paths that are taken, whatever the site.
-pub(super) const RESERVED: [&str; 3] = ["/-/healthy", "/-/ready", "/-/reload"];
+pub(super) const RESERVED: [&str; 3] = [HEALTHY, "/-/ready", "/-/reload"];
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const METHODS: &str = "GET, HEAD";
@@ -53,7 +56,7 @@ impl Route<'_> {
 fn route<'a>(site: &'a Site, path: &str) -> Option<Route<'a>> {
     match path {
         path if path == site.telemetry_path => Some(Route::Metrics),
-        "/-/healthy" => Some(Route::Healthy),
+        HEALTHY => Some(Route::Healthy),
         "/-/ready" => Some(Route::Ready),
         "/-/reload" => Some(Route::Reload),
         path => site.resources.iter().find(|resource| resource.path == path).map(Route::Resource),

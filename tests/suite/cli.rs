@@ -107,12 +107,12 @@ fn help_names_exactly_the_options_that_work_and_their_variables() {
             assert!(words.join(" ").contains(&variable), "{variable}");
         }
         for command in
-            ["  watch ", "  interfaces ", "  send ", "  learn ", "  check ", "  hash-password ", "  help "]
+            ["watch", "interfaces", "send", "learn", "check", "healthcheck", "hash-password", "help"]
         {
-            assert!(text.contains(command), "{command}");
+            assert!(text.contains(&format!("  {command} ")), "{command}");
         }
     }
-    for command in ["watch", "interfaces", "send", "learn", "check", "hash-password"] {
+    for command in ["watch", "interfaces", "send", "learn", "check", "healthcheck", "hash-password"] {
         let output = run(&format!("{command} --help"));
         assert!(output.status.success() && output.stderr.is_empty());
         assert!(String::from_utf8(output.stdout).unwrap().contains(&format!("Usage: macwatch {command} ")));
@@ -176,6 +176,7 @@ fn what_cannot_be_used_is_named_with_a_remedy() {
         ("learn --sources.max-total 65537", &["'65537'", "65536"]),
         ("learn -o", &["--output <FILE>", "value is required"]),
         ("check", &["'--inventory.file <FILE>' is missing", "inventories"]),
+        ("healthcheck --web.listen-address 10148", &["'10148'", ":10148"]),
         ("hash-password --cost 3", &["'3'", "--cost"]),
         ("check --explain 02:00:00:00:be:ef", &["'--inventory.file <FILE>' is missing"]),
         ("check --inventory.file x --explain y", &["'y'", "--explain"]),

@@ -26,6 +26,7 @@ mod fleet;
 mod flood;
 mod following;
 mod guest;
+mod healthcheck;
 mod http;
 mod known;
 mod learn;
