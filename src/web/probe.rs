@@ -22,7 +22,9 @@ pub fn ask(address: SocketAddr, patience: Duration) -> io::Result<()> {
     let end = Instant::now() + patience;
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_write_timeout(Some(patience))?;
-    write!(stream, "GET {HEALTHY} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    // In one piece: who wants TLS may answer, and close, after the first byte.
+    let request = format!("GET {HEALTHY} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     let mut piece = [0; 1024];
     while (answer.len() as u64) < MOST_BYTES {

@@ -24,7 +24,6 @@ fn an_exporter_that_serves_is_healthy_and_one_that_has_ended_is_not() {
         return;
     }
     let namespace = Namespace::new();
-    namespace.ip("address add ::1 dev lo");
     for (listen, asked, said) in [
         ("", "", ":10148: healthy\n"),
         ("127.0.0.1:10148", "127.0.0.1:10148", "127.0.0.1:10148: healthy\n"),

@@ -114,6 +114,15 @@ fn readme() -> Vec<String> {
     command.replace("\\\n", " ").split_whitespace().map(str::to_owned).collect()
 }
 
+/// All capabilities but these (in Docker's words), in capsh's.
+pub(super) fn all_but(kept: &[&str]) -> String {
+    let all = line("setpriv", &["--list-caps"]);
+    let name = |capability: &&str| !kept.contains(&capability.to_uppercase().as_str());
+    let without: Vec<String> = all.lines().filter(name).map(|name| format!("cap_{name}")).collect();
+    assert_eq!(without.len(), all.lines().count() - kept.len(), "{all}");
+    without.join(",")
+}
+
 /// The values of an option.
 fn values<'a>(words: &'a [String], option: &str) -> Vec<&'a str> {
     words.windows(2).filter(|pair| pair[0] == option).map(|pair| pair[1].as_str()).collect()
@@ -234,21 +243,15 @@ fn look(store: &Store, full: bool) -> Image {
         };
         assert!(there, "README does not say {option}: {words:?}");
     }
-    let kept: Vec<String> = values(&words, "--cap-add").iter().map(|name| name.to_lowercase()).collect();
-    assert_eq!(kept, ["net_raw", "bpf"]);
-    let all = line("setpriv", &["--list-caps"]);
-    let without: Vec<String> = all
-        .lines()
-        .filter(|name| !kept.contains(&(*name).to_owned()))
-        .map(|name| format!("cap_{name}"))
-        .collect();
-    assert_eq!(without.len(), all.lines().count() - kept.len());
+    let kept = values(&words, "--cap-add");
+    assert_eq!(kept, ["NET_RAW", "BPF"]);
+    let without = all_but(&kept);
     // What engines put into every container.
     for folder in ["proc", "dev", "etc"] {
         fs::create_dir(root.join(folder)).unwrap();
     }
     fs::write(root.join("etc/hosts"), "127.0.0.1 localhost\n127.0.0.1 monitoring.example\n").unwrap();
-    Image { root, config, without: without.join(",") }
+    Image { root, config, without }
 }
 
 /// Whether a program wants one that loads its libraries.

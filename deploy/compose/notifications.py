@@ -1,0 +1,48 @@
+"""The webhook that alertmanager.yml names: prints each alert of a notification as a line.
+
+For the demonstration, where a person would get a mail. Listens on 127.0.0.1:5001.
+"""
+
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+LONGEST = 16 * 1024 * 1024
+
+
+def printable(text):
+    """Names and vendors are on it, and a terminal acts on what is not printable."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+class Notifications(BaseHTTPRequestHandler):
+    """Takes what Alertmanager posts."""
+
+    # One that stops in the middle is not waited for.
+    timeout = 10
+
+    def do_POST(self):
+        """Prints a notification."""
+        try:
+            length = int(self.headers["Content-Length"])
+            if not 0 <= length <= LONGEST:
+                raise ValueError(f"a length of {length}")
+            alerts = json.loads(self.rfile.read(length))["alerts"]
+            lines = [
+                f"{alert['status'].upper()} {alert['labels']['alertname']}: {alert['annotations']['description']}"
+                for alert in alerts
+            ]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            self.send_error(400, "not a notification of Alertmanager", printable(repr(error)))
+            return
+        for line in lines:
+            print(printable(line), flush=True)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Only notifications are worth a line."""
+
+
+if __name__ == "__main__":
+    ThreadingHTTPServer(("127.0.0.1", 5001), Notifications).serve_forever()
