@@ -36,7 +36,7 @@
 //! | [`sender`] | a socket that only sends | nothing of ours |
 //! | [`state`] | what survives a restart: the memory, its file, when to write it | `mac` |
 //! | [`capture`] | opens, reads, binds again; where frames go is its caller's choice; the kernel engine | `mac`, `frame`, `clock`, `interface`, `tally`, `sys` |
-//! | [`web`] | the HTTP server, its TLS and its users: the metrics page, the site's resources; knows which pages scrapers received, not what is on any | `textfile` |
+//! | [`web`] | the HTTP server, its TLS and its users: the metrics page, the site's resources; and asks one whether it serves; knows which pages scrapers received, not what is on any | `textfile` |
 //! | [`systemd`] | sockets that it passes on; telling it whether the service is ready and alive | nothing of ours |
 //! | [`exporter`] | the main job, put together: the metrics page, the page for people, the API | all of the above |
 //! | [`commands`] | the other jobs: `watch`, `interfaces`, `send`, `learn`, `check`, `healthcheck`, `hash-password`; and how each starts and ends | all of the above |

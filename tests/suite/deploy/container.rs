@@ -31,7 +31,15 @@ impl Store {
     /// `buildah` on this store; it must succeed.
     #[track_caller]
     fn run(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new("buildah");
+        // Whatever the store, it keeps a cache in /var/lib/containers.
+        let mut command = Command::new("unshare");
+        command.args([
+            "--mount",
+            "sh",
+            "-ec",
+            "mount -t tmpfs tmpfs /var/lib; exec buildah \"$@\"",
+            "buildah",
+        ]);
         let folder = self.0.path().display();
         command.args([&format!("--root={folder}/root"), &format!("--runroot={folder}/run")]);
         let output = command.arg("--storage-driver=vfs").args(arguments).output().unwrap();
