@@ -42,6 +42,14 @@ impl Places {
     }
 }
 
+#[cfg(test)]
+impl Places {
+    /// How many are taken.
+    pub(super) fn taken(&self) -> usize {
+        self.taken.lock().values().sum()
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.taken.lock();

@@ -3,6 +3,9 @@
 //! Whoever asks gets a page that was begun after they asked, never an older one; and however many ask at
 //! once, at most one page is being made, and one more is waited for.
 //!
+//! A page that is being made is made to its end, also when whoever asked for it has gone: what limits the work stays with
+//! the work. So clients that ask and go away, again and again, make no more of it than those that wait.
+//!
 //! A page may differ by its form, and by what its reader is known to have received: then each kind is shared by those
 //! whom it suits. Pages are made one after the other all the same.
 //!
@@ -19,6 +22,7 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
 use super::packed::{Packed, Packer};
+use super::places::Place;
 use super::{Server, Wanted};
 
 /// Most kinds of pages kept for those who wait; a page may be long. Of more, some are made again.
@@ -38,7 +42,7 @@ struct Page {
 #[derive(Debug, Default)]
 pub(super) struct Renderer {
     /// The newest page of each kind, while someone waits who might use it.
-    newest: Mutex<Vec<Page>>,
+    newest: Arc<Mutex<Vec<Page>>>,
     /// How many wait, by what they want.
     waiting: SyncMutex<BTreeMap<Wanted, usize>>,
 }
@@ -54,21 +58,32 @@ impl Page {
 }
 
 /// Counts who waits, also when a client goes away while waiting.
-struct Waiting<'a> {
-    renderer: &'a Renderer,
+struct Waiting {
+    server: Arc<Server>,
     wanted: Wanted,
 }
 
-impl<'a> Waiting<'a> {
-    fn begin(renderer: &'a Renderer, wanted: Wanted) -> Self {
-        *renderer.waiting.lock().entry(wanted).or_default() += 1;
-        Self { renderer, wanted }
+impl Waiting {
+    fn begin(server: Arc<Server>, wanted: Wanted) -> Self {
+        *server.renderer.waiting.lock().entry(wanted).or_default() += 1;
+        Self { server, wanted }
+    }
+
+    /// This one has the page; it is kept for the others.
+    fn end(self, page: Page, newest: &mut Vec<Page>) {
+        let server = Arc::clone(&self.server);
+        drop(self);
+        newest.push(page);
+        let waiting = server.renderer.waiting.lock();
+        newest.retain(|page| waiting.keys().any(|wanted| page.suits(*wanted)));
+        let excess = newest.len().saturating_sub(KINDS);
+        newest.drain(..excess);
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut count) = self.renderer.waiting.lock().entry(self.wanted) {
+        if let Entry::Occupied(mut count) = self.server.renderer.waiting.lock().entry(self.wanted) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();
@@ -78,35 +93,33 @@ impl Drop for Waiting<'_> {
 }
 
 impl Renderer {
-    /// The metrics page for whoever wants this, and its mark; none if making it failed.
-    pub(super) async fn metrics(server: Arc<Server>, wanted: Wanted) -> Option<(Packed, u64)> {
+    /// The metrics page for whoever wants this, and its mark; none if making it failed. The place, if there is one, is
+    /// taken until it is made.
+    pub(super) async fn metrics(
+        server: Arc<Server>,
+        wanted: Wanted,
+        place: Option<Place>,
+    ) -> Option<(Packed, u64)> {
         let asked = Instant::now();
-        let renderer = &server.renderer;
-        let waiting = Waiting::begin(renderer, wanted);
-        let mut newest = renderer.newest.lock().await;
+        let waiting = Waiting::begin(Arc::clone(&server), wanted);
+        let mut newest = Arc::clone(&server.renderer.newest).lock_owned().await;
         // Pages of other kinds stay for those who wait for them; this one is replaced.
         let kept = newest.iter().position(|page| page.suits(wanted)).map(|at| newest.remove(at));
-        let page = match kept.filter(|page| page.begun >= asked) {
-            Some(page) => page,
-            None => {
-                let maker = Arc::clone(&server);
-                match spawn_blocking(move || make(&maker, wanted)).await.map_err(io::Error::other).flatten() {
-                    Ok(page) => page,
-                    Err(error) => {
-                        tracing::error!(%error, "rendering the metrics page failed");
-                        return None;
-                    }
-                }
-            }
+        if let Some(page) = kept.filter(|page| page.begun >= asked) {
+            let had = (page.packed.clone(), page.mark);
+            waiting.end(page, &mut newest);
+            return Some(had);
+        }
+        let job = move || {
+            // Held until it is made, also when nobody waits for it any more.
+            let _place = place;
+            let page = make(&server, wanted)?;
+            let made = (page.packed.clone(), page.mark);
+            waiting.end(page, &mut newest);
+            Ok(made)
         };
-        drop(waiting);
-        let (packed, mark) = (page.packed.clone(), page.mark);
-        newest.push(page);
-        let waiting = renderer.waiting.lock();
-        newest.retain(|page| waiting.keys().any(|wanted| page.suits(*wanted)));
-        let excess = newest.len().saturating_sub(KINDS);
-        newest.drain(..excess);
-        Some((packed, mark))
+        let made = spawn_blocking(job).await.map_err(io::Error::other).flatten();
+        made.map_err(|error| tracing::error!(%error, "rendering the metrics page failed")).ok()
     }
 
     /// Whether it keeps no page.

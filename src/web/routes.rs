@@ -114,11 +114,12 @@ async fn metrics(
         let why = format!("Limit of concurrent requests reached ({most}), try again later.\n");
         return (text(StatusCode::SERVICE_UNAVAILABLE, why), None);
     }
+    let place = place.flatten();
     let known = scraper.filter(|_| server.site.remember_scrapers);
     let received = known.and_then(|scraper| server.scrapers.received(scraper, Instant::now()));
     let offer = negotiate::offer(asked, &server.site.offers);
     let wanted = Wanted { offer, received };
-    let Some((page, mark)) = Renderer::metrics(Arc::clone(server), wanted).await else {
+    let Some((page, mark)) = Renderer::metrics(Arc::clone(server), wanted, place).await else {
         let why = "The page could not be made; the log says why.\n";
         return (text(StatusCode::INTERNAL_SERVER_ERROR, why), None);
     };

@@ -352,6 +352,37 @@ fn beyond_the_limit_of_requests_the_answer_is_503_at_once() {
     assert_eq!(answer(&mut second).1, b"page");
 }
 
+/// Each client is closed for the next one while its page is in the making.
+#[test]
+fn who_asks_and_goes_away_leaves_no_more_than_one_page_in_the_making() {
+    let begun = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&begun);
+    let (release, page) = held();
+    let page = move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        page()
+    };
+    let server = Running::start(site(2, page), 1, PATIENT);
+    let mut client = server.connect();
+    for _ in 0..5 {
+        ask(&mut client, "/metrics");
+        server.wait_in_flight(1);
+        wait_until("a page to be begun", || begun.load(Ordering::Relaxed) > 0);
+        let next = server.connect();
+        wait_closed(&mut client);
+        server.wait_in_flight(0);
+        client = next;
+    }
+    // As long as it is made, it has one of the two places.
+    wait_until("one free place", || server.server.places.as_ref().unwrap().taken() == 1);
+    (0..9).for_each(|_| release.send(()).unwrap());
+    ask(&mut client, "/metrics");
+    assert_eq!(answer(&mut client).1, b"page");
+    assert_eq!(begun.load(Ordering::Relaxed), 2, "the one in the making, and one for who asked after it");
+    wait_until("no page kept", || server.server.renderer.is_idle());
+    assert_eq!(server.server.places.as_ref().unwrap().taken(), 0);
+}
+
 #[test]
 fn who_asks_while_a_page_is_made_gets_a_newer_one() {
     let begun = Arc::new(AtomicU64::new(0));
