@@ -5,9 +5,13 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use rustix::process::Signal;
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, ConfigBuilder, HandshakeKind, RootCertStore, StreamOwned,
+    SupportedProtocolVersion,
+};
 
 use crate::common::exporter::PORT;
 use crate::common::http::connect;
@@ -177,6 +181,36 @@ fn clients_show_what_the_file_asks_for() {
     }
 }
 
+/// A session that is resumed is not asked for the certificate again, be it expired by then or not.
+#[test]
+fn who_shows_a_certificate_shows_it_each_time() {
+    if !root() {
+        return;
+    }
+    let (namespace, pki) = (Namespace::new(), Pki::new());
+    for (more, resumed) in [
+        ("client_auth_type: NoClientCert", HandshakeKind::Resumed),
+        ("client_auth_type: RequestClientCert", HandshakeKind::Full),
+        ("client_ca_file: ca.pem, client_auth_type: RequireAndVerifyClientCert", HandshakeKind::Full),
+    ] {
+        let _secure = Secure::start(&namespace, &pki, &tls(more), "");
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let chain = vec![CertificateDer::from_pem_file(pki.path("client.pem")).unwrap()];
+            let key = PrivateKeyDer::from_pem_file(pki.path("client.key")).unwrap();
+            let config = Arc::new(trusting(&pki, &[version]).with_client_auth_cert(chain, key).unwrap());
+            let handshake = || {
+                let mut client = open(&namespace, Arc::clone(&config));
+                client.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+                let mut answer = String::new();
+                client.read_to_string(&mut answer).unwrap();
+                assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+                client.conn.handshake_kind().unwrap()
+            };
+            assert_eq!([handshake(), handshake()], [HandshakeKind::Full, resumed], "{more}, {version:?}");
+        }
+    }
+}
+
 #[test]
 fn a_renewed_certificate_is_served_without_a_restart() {
     if !root() {
@@ -240,18 +274,29 @@ fn a_certificate_of_version_1_is_served() {
     assert_eq!(secure.status("--insecure"), 200);
 }
 
-/// A client of our own, up to the point where it may say anything.
-fn client(namespace: &Namespace, pki: &Pki, protocol: &[u8]) -> StreamOwned<ClientConnection, TcpStream> {
+/// What a client of our own begins with: our authority, and these versions.
+fn trusting(
+    pki: &Pki,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(pki.path("ca.pem")).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![protocol.to_vec()];
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
+    builder.with_root_certificates(roots)
+}
+
+fn open(namespace: &Namespace, config: Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
     let name = ServerName::try_from("localhost").unwrap();
-    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let connection = ClientConnection::new(config, name).unwrap();
     StreamOwned::new(connection, connect(namespace, PORT).unwrap())
+}
+
+/// A client of our own, up to the point where it may say anything.
+fn client(namespace: &Namespace, pki: &Pki, protocol: &[u8]) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut config = trusting(pki, rustls::ALL_VERSIONS).with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    open(namespace, Arc::new(config))
 }
 
 /// A frame of HTTP/2: its type, flags, stream and payload.

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{RootCertStore, ServerConfig, version};
 
@@ -60,6 +60,7 @@ pub(super) fn build(
     let mut said: Vec<String> = versions.iter().map(|one| version_name(one).to_owned()).collect();
     said.extend(http2.then(|| "HTTP/2".to_owned()));
     said.extend(clients.as_ref().map(|clients| clients.to_string()));
+    let asked = clients.is_some();
     let verifier =
         clients.map_or_else(WebPkiClientVerifier::no_client_auth, |clients| Arc::new(clients) as _);
     let certified = match certificates::pair(chain, key, &provider) {
@@ -77,6 +78,11 @@ pub(super) fn build(
     match built {
         Ok(mut config) => {
             config.ignore_client_order = !tls.client_s_order;
+            if asked {
+                // Whoever resumes a session shows no certificate again: it would hold for longer than it is valid.
+                config.session_storage = Arc::new(NoServerSessionStorage {});
+                config.send_tls13_tickets = 0;
+            }
             config.alpn_protocols =
                 if http2 { HTTP2 } else { HTTP1 }.iter().map(|name| name.to_vec()).collect();
             Some((Arc::new(config), said.join(", ")))
