@@ -50,9 +50,9 @@ impl WebConfig {
     pub(super) fn reload(&self, cause: &str, must: bool) -> Result<(), String> {
         match self.security.read(must) {
             Reading::Same => Ok(()),
-            Reading::Taken(warnings) => {
+            Reading::Taken(says, warnings) => {
                 self.successful.store(true, Ordering::Relaxed);
-                tracing::info!(cause, "web configuration reloaded");
+                tracing::info!(cause, says, "web configuration reloaded");
                 warn(&warnings);
                 Ok(())
             }

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use rustls::ServerConfig;
 
 use super::auth::{Doorman, Users};
-use super::config::{Files, Read, Rules};
+use super::config::{Asked, Files, Read, Rules};
 use super::rate::Limiter;
 use crate::textfile::{Fault, MOST_FAULTS, Place};
 
@@ -20,6 +20,7 @@ pub(super) struct Current {
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) users: Users,
     pub(super) limiter: Option<Limiter>,
+    clients: Asked,
 }
 
 /// See the module's docs.
@@ -38,8 +39,8 @@ pub struct Security {
 pub enum Reading {
     /// Nothing has changed since the last one.
     Same,
-    /// It holds from now on, with what is odd about it.
-    Taken(Vec<Fault>),
+    /// It holds from now on: what it says, in words, and what is odd about it.
+    Taken(String, Vec<Fault>),
     /// What holds stays; all that is wrong.
     Refused(Vec<Fault>),
 }
@@ -61,17 +62,21 @@ impl Security {
 
     /// Reads the file, and all that it names, anew; takes what is the same as last time only if it must.
     pub fn read(&self, must: bool) -> Reading {
-        let (rules, warnings, files) = Read::file(&self.path, MOST_FAULTS).into_parts();
+        let read = Read::file(&self.path, MOST_FAULTS);
+        let summary = read.summary.clone();
+        let (rules, warnings, files) = read.into_parts();
         let before = std::mem::replace(&mut *self.seen.lock(), files.clone());
         if before.seen == files.seen && !must {
             return Reading::Same;
         }
         match rules.and_then(|rules| self.replaces(rules)) {
-            Ok(()) => Reading::Taken(warnings),
+            Ok(()) => Reading::Taken(summary, warnings),
             Err(faults) => Reading::Refused(faults),
         }
     }
 
+    /// A file that was emptied, or is written while it is read, is a good one that opens the door. So what lets more
+    /// people in than before does not hold until somebody says so by a restart.
     fn replaces(&self, rules: Rules) -> Result<(), Vec<Fault>> {
         let old = self.rules();
         let change = match (&old.tls, &rules.tls) {
@@ -79,6 +84,14 @@ impl Security {
                 "it turns TLS on, which takes a restart: clients that speak to this port do not use it"
             }
             (Some(_), None) => "it turns TLS off, which takes a restart: it may be a mistake",
+            _ if rules.users.is_empty() && !old.users.is_empty() => {
+                "it lets everybody in without a password, which takes a restart: it may be a mistake, or a file half \
+                 written"
+            }
+            _ if asks_less(rules.clients, old.clients) => {
+                "it asks less of clients' certificates, which takes a restart: it may be a mistake, or a file half \
+                 written"
+            }
             _ => {
                 let new = current(rules, old.limiter.as_ref());
                 let same = new.users == old.users;
@@ -128,16 +141,20 @@ impl fmt::Debug for Security {
     }
 }
 
+fn asks_less(now: Asked, before: Asked) -> bool {
+    before.required && !now.required || before.verified && !now.verified || before.named && !now.named
+}
+
 fn fault(path: &Path, what: &str) -> Fault {
     Fault { place: Place { file: path.into(), line: 0 }, what: what.to_owned() }
 }
 
 /// A rate that stays the same goes on where it was.
 fn current(rules: Rules, before: Option<&Limiter>) -> Current {
-    let Rules { tls, headers, users, rate } = rules;
+    let Rules { tls, headers, users, rate, clients } = rules;
     let limiter = rate.map(|rate| match before.filter(|before| *before.rate() == rate) {
         Some(same) => same.clone(),
         None => Limiter::new(rate),
     });
-    Current { tls, headers, users: Users::new(users), limiter }
+    Current { tls, headers, users: Users::new(users), limiter, clients }
 }

@@ -363,10 +363,47 @@ fn a_change_is_taken_up_and_a_broken_one_is_not() {
     pki.put("web.yml", &ann);
     secure.wait_read(who, true);
     assert_eq!(reload().status, 200);
-    // Everybody, and headers.
-    pki.put("web.yml", "http_server_config: {headers: {X-XSS-Protection: '1'}}\n");
-    wait_until("everybody to be let in", || secure.status("") == 200);
-    assert!(secure.get("/", "--include").text.contains("x-xss-protection: 1\r\n"));
+    // Headers too.
+    pki.put("web.yml", format!("{ann}http_server_config: {{headers: {{X-XSS-Protection: '1'}}}}\n"));
+    wait_until("a header", || {
+        secure.get("/", &format!("--include {who}")).text.contains("x-xss-protection: 1\r\n")
+    });
+    assert!(secure.exporter.log().contains("says=\"no TLS, 1 user\""), "{}", secure.exporter.log());
+}
+
+/// An editor or a script may have emptied it, or be in the middle of it.
+#[test]
+fn a_file_that_lets_more_in_is_not_taken_while_it_runs() {
+    if !root() {
+        return;
+    }
+    let (namespace, pki) = (Namespace::new(), Pki::new());
+    let users = format!("basic_auth_users: {{ann: {HASH}}}\n");
+    let opens = "lets everybody in without a password, which takes a restart";
+    let asks_less = "asks less of clients' certificates, which takes a restart";
+    let with = |more: &str| TLS.replace('}', &format!(", {more}}}"));
+    let (verify, any) = ("client_auth_type: RequireAndVerifyClientCert", "client_auth_type: RequireAnyClientCert");
+    let named = format!("client_ca_file: ca.pem, {verify}, client_allowed_sans: [scraper.example]");
+    for (before, after, why, who) in [
+        (users.clone(), String::new(), opens, "-u ann:secret"),
+        (users.clone(), "basic_auth_users:\n".to_owned(), opens, "-u ann:secret"),
+        (users.clone(), "# a comment\n".to_owned(), opens, "-u ann:secret"),
+        (with(any), TLS.to_owned(), asks_less, "--cert client.pem --key client.key"),
+        (with(&named), with(any), asks_less, "--cert client.pem --key client.key"),
+        (with(&named), with(&format!("client_ca_file: ca.pem, {verify}")), asks_less, "--cert client.pem --key client.key"),
+    ] {
+        let secure = Secure::start(&namespace, &pki, &before, "");
+        let nobody = secure.status("");
+        assert!(nobody != 200 && secure.status(who) == 200, "{before}");
+        pki.put("web.yml", &after);
+        secure.wait_read(who, false);
+        assert_eq!((secure.status(""), secure.status(who)), (nobody, 200), "{before}{after}");
+        assert!(secure.exporter.log().contains(why), "{}", secure.exporter.log());
+        pki.put("web.yml", &before);
+        secure.wait_read(who, true);
+    }
+    // A start is what somebody meant.
+    assert_eq!(Secure::start(&namespace, &pki, "", "").status(""), 200);
 }
 
 /// No absolute times: a busy machine is slow with both.

@@ -48,6 +48,18 @@ pub(super) struct Rules {
     /// Hashes by name.
     pub(super) users: BTreeMap<String, String>,
     pub(super) rate: Option<Rate>,
+    pub(super) clients: Asked,
+}
+
+/// What is asked of clients' certificates: each is one thing more.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked {
+    /// There has to be one.
+    pub(super) required: bool,
+    /// And somebody has to vouch for it.
+    pub(super) verified: bool,
+    /// And it has to be somebody's.
+    pub(super) named: bool,
 }
 
 /// A file that was read.
@@ -178,7 +190,13 @@ fn rules(text: &[u8], files: &mut Files, faults: &mut Faults, warnings: &mut Fau
             .as_ref()
             .map(|rate| format!("a request every {:?} (burst {})", rate.interval, rate.burst)),
     );
-    let rules = Rules { tls, headers: fields.headers, users: fields.users, rate: fields.rate };
+    let required = fields.tls.client_auth.as_ref().filter(|at| at.value.is_required());
+    let clients = Asked {
+        required: required.is_some(),
+        verified: required.is_some_and(|at| at.value.is_verified()),
+        named: fields.tls.allowed_sans.is_some(),
+    };
+    let rules = Rules { tls, headers: fields.headers, users: fields.users, rate: fields.rate, clients };
     (rules, said.join(", "))
 }
 
