@@ -36,7 +36,7 @@
 //! | [`sender`] | a socket that only sends | nothing of ours |
 //! | [`state`] | what survives a restart: the memory, its file, when to write it | `mac` |
 //! | [`capture`] | opens, reads, binds again; where frames go is its caller's choice; the kernel engine | `mac`, `frame`, `clock`, `interface`, `tally`, `sys` |
-//! | [`web`] | the HTTP server, its TLS and its users: the metrics page, the site's resources; and asks one whether it serves; knows which pages scrapers received, not what is on any | `textfile` |
+//! | [`web`] | the HTTP server, its TLS and its users: the metrics page, the site's resources; and asks one whether it serves; knows which pages scrapers received, not what is on any | `textfile`, `sys` |
 //! | [`systemd`] | sockets that it passes on; telling it whether the service is ready and alive | nothing of ours |
 //! | [`exporter`] | the main job, put together: the metrics page, the page for people, the API | all of the above |
 //! | [`commands`] | the other jobs: `watch`, `interfaces`, `send`, `learn`, `check`, `healthcheck`, `hash-password`; and how each starts and ends | all of the above |
@@ -67,7 +67,7 @@
 //! | no descriptor or thread for a new interface | that interface; tried again every five seconds |
 //! | the netlink socket ends | changes are noticed late; opened again every five seconds |
 //! | accept errors | one warning for as long as they last; a pause after each |
-//! | clients do not read their answers | beyond 64 MiB of these, the connections that have been at it longest; those of scrapers last |
+//! | clients do not read their answers | beyond 64 MiB of these, and of what each takes besides, the connections that have been at it longest; those of scrapers last |
 //! | more connections than there may be | one of the client that has most, idle longest; never a scraper's |
 //! | a client floods the server | that client: others have their turns in between |
 //! | few descriptors are allowed | connections: half of what is free is kept for the work |

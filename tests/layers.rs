@@ -29,7 +29,7 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("sender", &[]),
     ("state", &["mac"]),
     ("capture", &["mac", "clock", "frame", "interface", "tally", "sys"]),
-    ("web", &["textfile"]),
+    ("web", &["textfile", "sys"]),
     (
         "exporter",
         &[

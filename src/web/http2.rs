@@ -22,8 +22,8 @@ use tokio::time::{Instant, Sleep};
 use super::guard::{Busy, Patience};
 use super::turns::Pace;
 
-/// Most requests at a time on a connection.
-const MOST_STREAMS: u32 = 32;
+/// Most requests at a time on a connection: more than a scraper or a browser with the page has.
+const MOST_STREAMS: u32 = 8;
 /// Most bytes of a request's head. HTTP/2 counts 32 more for each header.
 const HEAD_BYTES: u32 = 16 * 1024;
 /// Requests that were taken back before anybody looked at them; for more the connection ends (CVE-2023-44487).

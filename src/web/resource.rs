@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
@@ -36,8 +37,9 @@ pub struct Resource {
 
 /// What it consists of.
 pub(super) enum Matter {
-    /// Always the same; clients may keep it, and ask whether it still is.
-    Fixed { packed: Packed, tag: String },
+    /// Always the same; clients may keep it, and ask whether it still is. The text is short, and kept too: each who
+    /// reads it shares it, and none has it unpacked for itself.
+    Fixed { packed: Packed, plain: Bytes, tag: String },
     /// Made for each request, on a thread of its own.
     Made(Arc<Maker>),
 }
@@ -68,7 +70,8 @@ impl Resource {
         text.hash(&mut hasher);
         // Weak: the same tag stands for the text and for its compressed form.
         let tag = format!("W/\"{:016x}\"", hasher.finish());
-        let matter = Matter::Fixed { packed: packer.finish()?, tag };
+        let plain = Bytes::copy_from_slice(text.as_bytes());
+        let matter = Matter::Fixed { packed: packer.finish()?, plain, tag };
         Ok(Self { path, content_type, headers: &[], matter })
     }
 

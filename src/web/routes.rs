@@ -158,7 +158,7 @@ async fn resource(
 ) -> Answer {
     let (asked, content_type) = (request.headers(), resource.content_type);
     let mut answer = match &resource.matter {
-        Matter::Fixed { packed, tag } => fixed(asked, content_type, packed, tag),
+        Matter::Fixed { packed, plain, tag } => fixed(asked, content_type, packed, plain, tag),
         Matter::Made(maker) => {
             let query = request.uri().query().unwrap_or_default();
             made(&server.makers, maker, query, asked, (content_type, peer)).await
@@ -205,14 +205,18 @@ async fn made(
 }
 
 /// What is always the same: not sent again to a client that says that it has it.
-fn fixed(asked: &HeaderMap, content_type: &'static str, packed: &Packed, tag: &str) -> Answer {
+fn fixed(asked: &HeaderMap, content_type: &'static str, packed: &Packed, plain: &Bytes, tag: &str) -> Answer {
     let kept = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut answer = if kept.into_iter().any(|value| is_current(value, tag)) {
         let mut answer = Response::new(Content::Whole(Bytes::new()));
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
         answer
     } else {
-        coded(asked, content_type, packed.clone())
+        let mut answer = coded(asked, content_type, packed.clone());
+        if matches!(answer.body(), Content::Text(_)) {
+            *answer.body_mut() = Content::Whole(plain.clone());
+        }
+        answer
     };
     let headers = answer.headers_mut();
     // Kept, but asked for whenever it is used: the next version of the program has another.

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::connections::Limits;
 use super::guard::Patience;
 use super::packed::{Packer, UNPACKING};
+use super::unread::ANSWER;
 use super::*;
 
 mod broken;
@@ -44,7 +45,7 @@ static LONG_TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {
 static LONG_UNREAD: LazyLock<usize> = LazyLock::new(|| {
     let mut packer = Packer::new();
     packer.write_all(&LONG_TEXT).unwrap();
-    packer.finish().unwrap().gzip.len() + UNPACKING
+    packer.finish().unwrap().gzip.len() + UNPACKING + ANSWER
 });
 
 const PATIENT: Patience = Patience { idle: LONG, head: LONG, answer: LONG };
@@ -465,7 +466,7 @@ fn a_slow_reader_that_goes_away_makes_room_too() {
 fn slow_readers_of_one_page_take_the_room_of_one() {
     let (release, page) = held();
     let page = move || [page(), LONG_TEXT[4..].to_vec()].concat();
-    let server = Running::start_unread(site(0, page), 2 * *LONG_UNREAD + 4 * UNPACKING);
+    let server = Running::start_unread(site(0, page), 2 * *LONG_UNREAD + 4 * (UNPACKING + ANSWER));
     let mut clients: Vec<TcpStream> = (0..6).map(|_| server.connect()).collect();
     for client in &mut clients {
         ask(client, "/metrics");

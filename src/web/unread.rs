@@ -1,11 +1,12 @@
 //! Answers that clients have not taken yet, and how much memory these may keep.
 //!
 //! Strangers on the wire make the page long, and every client that asks and does not read keeps one. Beyond the
-//! limit the pages that were handed out first are given up, and their readers' connections closed: a scraper
-//! takes its answer within milliseconds, so it is clients that do not read who still have the old ones. Those of clients
-//! with several go before those of clients with one, and those of scrapers that are remembered last. Nobody is refused.
+//! limit the connections that have been reading for longest are closed, until the rest fits: a scraper
+//! takes its answer within milliseconds, so it is clients that do not read who still have old ones. Those of clients
+//! with several go before those of clients with one, and those of scrapers that are remembered last. Nobody
+//! is refused, and a lone answer is served whatever its length.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,12 +18,16 @@ use tokio::sync::Notify;
 use super::body::{Body, Content};
 use super::packed::{Packed, UNPACKING, Unpacking};
 use super::scrapers::Scrapers;
+use crate::sys::heap;
 
-/// Most bytes of answers that are not taken. A page that is longer by itself is served all the same.
+/// Most bytes of answers that are not taken. An answer that is longer by itself is served all the same.
 pub(super) const MOST: usize = 64 << 20;
 
 /// A scraper that has more answers under way does not take them.
 const MOST_OF_SCRAPER: usize = 2;
+
+/// What an answer takes besides its bytes: its request, and what hyper keeps of both; measured with HTTP/2.
+pub(super) const ANSWER: usize = 6 << 10;
 
 /// Closings less than this apart are told of once: clients must not fill the log.
 const SPELL: Duration = Duration::from_secs(600);
@@ -37,21 +42,75 @@ pub(super) struct Unread {
 
 #[derive(Debug, Default)]
 struct Books {
-    /// Of all pages together.
+    /// Of all pages and readers together.
     bytes: usize,
-    /// In the order in which they were handed out first.
-    pages: VecDeque<Page>,
+    /// By where they lie in memory: nothing else does while they have readers.
+    pages: HashMap<usize, Page>,
+    /// In the order in which they began.
+    readers: BTreeMap<u64, Entry>,
+    next: u64,
+    /// Readings that are not over, those that were given up included.
+    alive: usize,
+    /// Whether some were given up since there was none.
+    closed: bool,
     spell: Spell,
 }
 
 /// A page with readers. However many they are, it takes memory once; what each of them needs besides comes on top.
 #[derive(Debug)]
 struct Page {
-    /// Where it lies in memory, and nothing else does while it has readers.
-    address: usize,
-    /// Of the page and its readers.
     bytes: usize,
-    readers: Vec<Reader>,
+    readers: usize,
+}
+
+/// One reader of one page.
+#[derive(Debug)]
+struct Entry {
+    address: usize,
+    /// What it needs besides the page.
+    own: usize,
+    reader: Reader,
+}
+
+impl Books {
+    fn remove(&mut self, number: u64) {
+        // It is not there if it was given up.
+        let Some(entry) = self.readers.remove(&number) else { return };
+        self.bytes -= entry.own;
+        let Some(page) = self.pages.get_mut(&entry.address) else { return };
+        page.readers -= 1;
+        if page.readers == 0 {
+            self.bytes -= page.bytes;
+            self.pages.remove(&entry.address);
+        }
+    }
+
+    /// The reader who would be missed least, of these the one that began first; the newest stays in any case.
+    fn least(&self, scrapers: &[IpAddr]) -> Option<&Reader> {
+        let mut answers: HashMap<Option<IpAddr>, usize> = HashMap::new();
+        for entry in self.readers.values() {
+            *answers.entry(entry.reader.peer).or_default() += 1;
+        }
+        let value = |entry: &Entry| {
+            let peer = entry.reader.peer;
+            let answers = answers.get(&peer).copied().unwrap_or(0);
+            let scraper = peer.is_some_and(|peer| scrapers.contains(&peer));
+            (scraper && answers <= MOST_OF_SCRAPER, answers == 1)
+        };
+        let older = self.readers.len().saturating_sub(1);
+        self.readers.values().take(older).min_by_key(|entry| value(entry)).map(|entry| &entry.reader)
+    }
+
+    /// Gives up this connection, with all that it reads.
+    fn close(&mut self, reader: &Reader) {
+        let is_its = |entry: &Entry| Arc::ptr_eq(&entry.reader.end, &reader.end);
+        let its: Vec<u64> =
+            self.readers.iter().filter(|(_, entry)| is_its(entry)).map(|(number, _)| *number).collect();
+        its.into_iter().for_each(|number| self.remove(number));
+        // Its memory is free as soon as its task has had its turn.
+        reader.end.notify_one();
+        self.closed = true;
+    }
 }
 
 /// A connection, as far as it can be asked to end.
@@ -76,9 +135,7 @@ impl Reader {
 /// connection ends, however it does; that is how the books learn of it.
 struct Reading {
     page: Bytes,
-    /// What this reader needs besides the page.
-    own: usize,
-    reader: Reader,
+    number: u64,
     unread: Arc<Unread>,
 }
 
@@ -90,7 +147,7 @@ impl AsRef<[u8]> for Reading {
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        self.unread.taken(&self.page, self.own, &self.reader);
+        self.unread.taken(self.number);
     }
 }
 
@@ -102,9 +159,9 @@ impl Unread {
     /// The answer on its way, in the books until it is dropped.
     pub(super) fn hand_out(self: &Arc<Self>, content: Content, reader: Reader) -> Body {
         match content {
-            Content::Whole(bytes) => Body::Whole(self.lend(bytes, 0, reader)),
+            Content::Whole(bytes) => Body::Whole(self.lend(bytes, ANSWER, reader)),
             Content::Text(Packed { gzip, plain_bytes }) => {
-                let gzip = self.lend(gzip, UNPACKING, reader);
+                let gzip = self.lend(gzip, ANSWER + UNPACKING, reader);
                 Body::Text(Box::new(Unpacking::new(Packed { gzip, plain_bytes })))
             }
         }
@@ -112,71 +169,51 @@ impl Unread {
 
     /// The same bytes, in the books until they are dropped.
     fn lend(self: &Arc<Self>, page: Bytes, own: usize, reader: Reader) -> Bytes {
-        if self.enter(&page, own, reader.clone()) {
+        let (number, is_news) = self.enter(&page, own, reader);
+        if is_news {
             tracing::warn!(
                 limit_bytes = self.most,
                 "clients do not read their answers; closing the connections that have been at it longest"
             );
         }
-        Bytes::from_owner(Reading { page, own, reader, unread: Arc::clone(self) })
+        Bytes::from_owner(Reading { page, number, unread: Arc::clone(self) })
     }
 
-    /// Enters a page that is handed out, and makes room for it. True if that is worth a line in the log.
-    fn enter(&self, page: &Bytes, own: usize, reader: Reader) -> bool {
-        let mut books = self.books.lock();
-        let address = page.as_ptr().addr();
-        if let Some(page) = books.pages.iter_mut().find(|page| page.address == address) {
-            page.readers.push(reader);
-            page.bytes += own;
-            books.bytes += own;
-        } else {
-            let bytes = page.len() + own;
-            books.bytes += bytes;
-            books.pages.push_back(Page { address, bytes, readers: vec![reader] });
-        }
-        let mut closed = false;
-        while books.bytes > self.most
-            && let Some(page) = self.least(&books).and_then(|at| books.pages.remove(at))
-        {
-            // Its memory is free as soon as these tasks have had their turn.
-            books.bytes -= page.bytes;
-            page.readers.iter().for_each(|reader| reader.end.notify_one());
-            closed = true;
-        }
-        closed && books.spell.begins(Instant::now())
-    }
-
-    /// The page whose readers would be missed least, the oldest of these; the newest stays in any case.
-    fn least(&self, books: &Books) -> Option<usize> {
-        let mut answers: HashMap<Option<IpAddr>, usize> = HashMap::new();
-        for reader in books.pages.iter().flat_map(|page| &page.readers) {
-            *answers.entry(reader.peer).or_default() += 1;
-        }
-        let scrapers = self.scrapers.remembered(Instant::now());
-        let value = |reader: &Reader| {
-            let answers = answers.get(&reader.peer).copied().unwrap_or(0);
-            let scraper = reader.peer.is_some_and(|peer| scrapers.contains(&peer));
-            (scraper && answers <= MOST_OF_SCRAPER, answers == 1)
-        };
-        let older = books.pages.len().saturating_sub(1);
-        (0..older).min_by_key(|at| books.pages[*at].readers.iter().map(value).max())
-    }
-
-    fn taken(&self, page: &Bytes, own: usize, reader: &Reader) {
+    /// Enters a page that is handed out, and makes room for it. Its number, and whether that is worth a line in the log.
+    fn enter(&self, page: &Bytes, own: usize, reader: Reader) -> (u64, bool) {
         let mut books = self.books.lock();
         let books = &mut *books;
-        let address = page.as_ptr().addr();
-        // It is not there if it was given up.
-        let Some(at) = books.pages.iter().position(|page| page.address == address) else { return };
-        let page = &mut books.pages[at];
-        if let Some(one) = page.readers.iter().position(|other| Arc::ptr_eq(&other.end, &reader.end)) {
-            page.readers.swap_remove(one);
-            page.bytes -= own;
-            books.bytes -= own;
+        let (address, number) = (page.as_ptr().addr(), books.next);
+        let shared = books.pages.entry(address).or_insert_with(|| {
+            books.bytes += page.len();
+            Page { bytes: page.len(), readers: 0 }
+        });
+        shared.readers += 1;
+        books.bytes += own;
+        books.readers.insert(number, Entry { address, own, reader });
+        books.next += 1;
+        books.alive += 1;
+        let mut closed = false;
+        if books.bytes > self.most {
+            let scrapers = self.scrapers.remembered(Instant::now());
+            while books.bytes > self.most
+                && let Some(reader) = books.least(&scrapers).cloned()
+            {
+                books.close(&reader);
+                closed = true;
+            }
         }
-        if page.readers.is_empty() {
-            let bytes = books.pages.remove(at).map_or(0, |page| page.bytes);
-            books.bytes -= bytes;
+        (number, closed && books.spell.begins(Instant::now()))
+    }
+
+    fn taken(&self, number: u64) {
+        let mut books = self.books.lock();
+        books.remove(number);
+        books.alive -= 1;
+        // The memory of those that were given up is of no use any more: there will not be as many again soon.
+        if books.alive == 0 && std::mem::take(&mut books.closed) {
+            drop(books);
+            heap::give_back();
         }
     }
 
@@ -291,11 +328,38 @@ mod tests {
         assert_eq!(unread.bytes(), 80);
         drop(first);
         assert_eq!(unread.bytes(), 60);
-        // A reader more of the newest page makes room by itself.
+        // A reader more of the same page has its room from whoever has been at it longest.
         let newest = unread.lend(page(30), 5, Reader::default());
-        let another = unread.lend(shared, 20, Reader::default());
-        assert_eq!((unread.bytes(), given_up(&readers[1])), (35, true));
-        drop((second, newest, another));
+        let another = Reader::default();
+        let held = unread.lend(shared, 20, another.clone());
+        assert_eq!((unread.bytes(), given_up(&readers[1]), given_up(&another)), (95, true, false));
+        drop((second, newest, held));
+        assert_eq!(unread.bytes(), 0);
+    }
+
+    #[test]
+    fn many_readers_of_one_page_are_closed_too() {
+        let unread = Arc::new(Unread::new(100, Arc::default()));
+        let (shared, readers): (_, [Reader; 6]) = (page(40), Default::default());
+        // The first connection reads it twice.
+        let order = [0, 1, 0, 2, 3, 4, 5];
+        let held: Vec<Bytes> =
+            order.iter().map(|n| unread.lend(shared.clone(), 15, readers[*n].clone())).collect();
+        assert_eq!(readers.each_ref().map(given_up), [true, true, false, false, false, false]);
+        assert_eq!(unread.bytes(), 40 + 4 * 15);
+        drop(held);
+        assert_eq!(unread.bytes(), 0);
+    }
+
+    #[test]
+    fn an_answer_takes_more_than_its_bytes() {
+        let unread = Arc::new(Unread::new(10 * ANSWER, Arc::default()));
+        let readers: [Reader; 12] = Default::default();
+        let content = || Content::Whole(Bytes::from_static(b"short"));
+        let held = readers.each_ref().map(|reader| unread.hand_out(content(), reader.clone()));
+        assert!(unread.bytes() <= 10 * ANSWER);
+        assert_eq!(readers.iter().filter(|reader| given_up(reader)).count(), 3);
+        drop(held);
         assert_eq!(unread.bytes(), 0);
     }
 

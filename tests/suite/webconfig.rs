@@ -382,7 +382,8 @@ fn a_file_that_lets_more_in_is_not_taken_while_it_runs() {
     let opens = "lets everybody in without a password, which takes a restart";
     let asks_less = "asks less of clients' certificates, which takes a restart";
     let with = |more: &str| TLS.replace('}', &format!(", {more}}}"));
-    let (verify, any) = ("client_auth_type: RequireAndVerifyClientCert", "client_auth_type: RequireAnyClientCert");
+    let (verify, any) =
+        ("client_auth_type: RequireAndVerifyClientCert", "client_auth_type: RequireAnyClientCert");
     let named = format!("client_ca_file: ca.pem, {verify}, client_allowed_sans: [scraper.example]");
     for (before, after, why, who) in [
         (users.clone(), String::new(), opens, "-u ann:secret"),
@@ -390,7 +391,12 @@ fn a_file_that_lets_more_in_is_not_taken_while_it_runs() {
         (users.clone(), "# a comment\n".to_owned(), opens, "-u ann:secret"),
         (with(any), TLS.to_owned(), asks_less, "--cert client.pem --key client.key"),
         (with(&named), with(any), asks_less, "--cert client.pem --key client.key"),
-        (with(&named), with(&format!("client_ca_file: ca.pem, {verify}")), asks_less, "--cert client.pem --key client.key"),
+        (
+            with(&named),
+            with(&format!("client_ca_file: ca.pem, {verify}")),
+            asks_less,
+            "--cert client.pem --key client.key",
+        ),
     ] {
         let secure = Secure::start(&namespace, &pki, &before, "");
         let nobody = secure.status("");
