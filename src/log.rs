@@ -7,8 +7,10 @@ use std::fmt::{self, Write as _};
 use jiff::Timestamp;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
 pub use tracing::level_filters::LevelFilter as Level;
@@ -31,8 +33,18 @@ pub fn start(level: Level, format: Format) {
         // Told on stderr, with a panic where that is what failed: a full disk must not end the capture.
         .log_internal_errors(false)
         .event_format(Lines(format))
-        .finish();
+        .finish()
+        .with(whose(level));
     drop(tracing::subscriber::set_global_default(subscriber));
+}
+
+/// Whose lines are written. Ours: libraries tell of what clients and the wire do, as often as these do it (h2 warns of
+/// each request that is taken back). Whoever debugs wants all.
+fn whose(level: Level) -> Targets {
+    if level >= Level::DEBUG {
+        return Targets::new().with_default(level);
+    }
+    Targets::new().with_target(env!("CARGO_CRATE_NAME"), level)
 }
 
 struct Lines(Format);
@@ -186,6 +198,18 @@ mod tests {
             "level=WARN msg=\"no such interface; waiting\" interface=eth0 sources=7 \
              error=\"line one\\nline \\\"two\\\"\"\n"
         );
+    }
+
+    #[test]
+    fn libraries_are_heard_by_whoever_debugs() {
+        for (level, ours, theirs) in
+            [(Level::ERROR, false, false), (Level::INFO, true, false), (Level::DEBUG, true, true)]
+        {
+            let targets = whose(level);
+            let heard = ["macwatch::web", "macwatch", "h2::proto"]
+                .map(|target| targets.would_enable(target, &tracing::Level::WARN));
+            assert_eq!(heard, [ours, ours, theirs], "{level}");
+        }
     }
 
     #[test]

@@ -352,6 +352,8 @@ fn floods_of_http2_end_their_connection() {
         "few of the flood were answered"
     );
     assert!(page.value("process_resident_memory_bytes") < 128e6);
+    // Clients must not fill the log.
+    assert_eq!(secure.exporter.logged("reset"), 0, "{}", secure.exporter.log());
 }
 
 /// More than there may be connections: those that say nothing are closed for those that do.
