@@ -198,7 +198,7 @@ pub async fn run(
     });
     let service = Arc::new(Service::new(manager, Arc::clone(&metrics)));
     let asked = Arc::clone(&service);
-    let (ask, requests) = mpsc::channel(1);
+    let (ask, requests) = mpsc::channel(reload::MOST_ASKED);
     let hangups = reload::hangups()?;
     let formats = [Format::Text, Format::OpenMetrics { created: config.openmetrics_created }];
     let site = Site {

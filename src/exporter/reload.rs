@@ -27,6 +27,9 @@ use super::web_config::WebConfig;
 /// When watching the files failed, it is tried again after this time.
 pub(super) const RETRY: Duration = Duration::from_secs(60);
 
+/// Most who ask over HTTP that are answered by one reading.
+pub(super) const MOST_ASKED: usize = 64;
+
 /// How the last reading went.
 #[derive(Debug)]
 pub struct Outcome {
@@ -149,6 +152,7 @@ impl Reloader {
             }
         };
         tokio::pin!(files, web_files);
+        let mut asked = Vec::new();
         loop {
             tokio::select! {
                 () = &mut files => {}
@@ -158,11 +162,12 @@ impl Reloader {
                     drop(self.reload_aside(web.as_ref(), "SIGHUP").await);
                     service.reloaded();
                 }
-                Some(reload) = requests.recv() => {
+                1.. = requests.recv_many(&mut asked, MOST_ASKED) => {
                     service.reloading();
+                    // One reading for all who asked before it began.
                     let result = self.reload_aside(web.as_ref(), "HTTP").await;
                     service.reloaded();
-                    reload.done(result);
+                    asked.drain(..).for_each(|reload| reload.done(result.clone()));
                 }
             }
         }

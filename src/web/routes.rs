@@ -10,10 +10,12 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 
 use super::body::Content;
+use super::foreign::is_foreign;
 use super::negotiate::{self, Coding};
 use super::packed::Packed;
 use super::render::Renderer;
@@ -88,6 +90,11 @@ pub(super) async fn answer(
         Some(Route::Resource(one)) => resource(&server, one, &request, peer).await,
         Some(Route::Healthy) => text(StatusCode::OK, "macwatch is healthy.\n"),
         Some(Route::Ready) if (server.site.ready)() => text(StatusCode::OK, "macwatch is ready.\n"),
+        Some(Route::Reload)
+            if is_foreign(request.headers(), request.uri().authority().map(Authority::as_str)) =>
+        {
+            text(StatusCode::FORBIDDEN, "Another site may not ask for this.\n")
+        }
         Some(Route::Reload) => reload(&server).await,
         Some(Route::Ready) => text(StatusCode::SERVICE_UNAVAILABLE, "macwatch is not ready yet.\n"),
     };

@@ -2,13 +2,15 @@
 //!
 //! Longer than most: half of it is the table of what the format's documentation takes and refuses.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::common::exporter::BINARY;
+use crate::common::exporter::{BINARY, PORT};
+use crate::common::http::connect;
 use crate::common::pki::Pki;
 use crate::common::secure::{Secure, TLS};
 use crate::common::{Exporter, Namespace, Prometheus, root, text, wait_until};
@@ -363,6 +365,27 @@ fn a_change_is_taken_up_and_a_broken_one_is_not() {
     pki.put("web.yml", &ann);
     secure.wait_read(who, true);
     assert_eq!(reload().status, 200);
+    let from = |site: &str| secure.get("/-/reload", &format!("{who} -X POST -H Origin:{site}")).status;
+    assert_eq!([from("http://evil.example"), from("null"), from("http://localhost:10148")], [403, 403, 200]);
+    // Those who ask while one reading goes on share the next: here all have asked before the first begins.
+    secure.exporter.signal(Signal::STOP);
+    let clients: Vec<TcpStream> = (0..12)
+        .map(|_| {
+            let mut client = connect(&namespace, PORT).unwrap();
+            let head = "POST /-/reload HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+            write!(client, "{head}Authorization: Basic YW5uOnNlY3JldA==\r\n\r\n").unwrap();
+            client
+        })
+        .collect();
+    let before = secure.exporter.logged("web configuration reloaded");
+    secure.exporter.signal(Signal::CONT);
+    for mut client in clients {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    wait_until("a word of it", || secure.exporter.logged("web configuration reloaded") > before);
+    assert!(secure.exporter.logged("web configuration reloaded") < before + 12);
     // Headers too.
     pki.put("web.yml", format!("{ann}http_server_config: {{headers: {{X-XSS-Protection: '1'}}}}\n"));
     wait_until("a header", || {
