@@ -23,9 +23,19 @@ pub(super) struct Clients {
     /// One of these names has to be in the certificate.
     sans: Option<Vec<String>>,
     provider: Arc<CryptoProvider>,
-    verifier: Option<Arc<dyn ClientCertVerifier>>,
-    /// As in Go, a certificate that is itself among those of the authorities needs nobody to vouch for it.
-    authorities: Vec<CertificateDer<'static>>,
+    /// Those who vouch; none if nobody has to.
+    authorities: Option<Vec<Authority>>,
+    /// What they are called.
+    hints: Vec<DistinguishedName>,
+}
+
+/// One who vouches for clients' certificates. For rustls a trusted certificate never ends; here, as in Go, it does.
+#[derive(Debug)]
+pub(super) struct Authority {
+    /// As in Go, a client that shows this itself needs nobody to vouch for it.
+    pub(super) certificate: CertificateDer<'static>,
+    /// Looks for a way from a client's certificate to this one.
+    pub(super) verifier: Arc<dyn ClientCertVerifier>,
 }
 
 impl Clients {
@@ -35,7 +45,7 @@ impl Clients {
         sans: Option<Vec<String>>,
         provider: &Arc<CryptoProvider>,
     ) -> Self {
-        Self { auth, sans, provider: Arc::clone(provider), verifier: None, authorities: Vec::new() }
+        Self { auth, sans, provider: Arc::clone(provider), authorities: None, hints: Vec::new() }
     }
 
     /// Those that an authority vouches for.
@@ -43,10 +53,10 @@ impl Clients {
         auth: ClientAuth,
         sans: Option<Vec<String>>,
         provider: &Arc<CryptoProvider>,
-        verifier: Arc<dyn ClientCertVerifier>,
-        authorities: Vec<CertificateDer<'static>>,
+        authorities: Vec<Authority>,
     ) -> Self {
-        Self { auth, sans, provider: Arc::clone(provider), verifier: Some(verifier), authorities }
+        let hints = authorities.iter().flat_map(|one| one.verifier.root_hint_subjects()).cloned().collect();
+        Self { auth, sans, provider: Arc::clone(provider), authorities: Some(authorities), hints }
     }
 
     fn check_name(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
@@ -57,26 +67,52 @@ impl Clients {
         Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
     }
 
+    /// Whether one of the authorities, that is valid itself, vouches for it.
+    fn check_authority(
+        authorities: &[Authority],
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        if authorities.iter().any(|one| one.certificate == *end_entity) {
+            return Self::check_own(end_entity, now);
+        }
+        let mut why = Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        for authority in authorities {
+            let vouched = authority.verifier.verify_client_cert(end_entity, intermediates, now);
+            match vouched.and_then(|_| Self::check_dates(&parsed(&authority.certificate)?, now)) {
+                Ok(()) => return Ok(()),
+                // That it is not this one's says less than what is wrong with one that is.
+                Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {}
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
+    }
+
     /// What is asked of a certificate that is trusted as it is.
     fn check_own(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+        let parsed = parsed(certificate)?;
+        Self::check_dates(&parsed, now)?;
+        match parsed.extended_key_usage() {
+            Ok(Some(usage)) if !usage.value.any && !usage.value.client_auth => {
+                Err(Error::InvalidCertificate(CertificateError::InvalidPurpose))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_dates(certificate: &X509Certificate<'_>, now: UnixTime) -> Result<(), Error> {
         let bad = |why| Err(Error::InvalidCertificate(why));
-        let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
-            return bad(CertificateError::BadEncoding);
-        };
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        let validity = parsed.validity();
+        let validity = certificate.validity();
         if now < validity.not_before.timestamp() {
             return bad(CertificateError::NotValidYet);
         }
         if now > validity.not_after.timestamp() {
             return bad(CertificateError::Expired);
         }
-        match parsed.extended_key_usage() {
-            Ok(Some(usage)) if !usage.value.any && !usage.value.client_auth => {
-                bad(CertificateError::InvalidPurpose)
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -106,7 +142,7 @@ impl ClientCertVerifier for Clients {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.verifier.as_ref().map_or(&[], |verifier| verifier.root_hint_subjects())
+        &self.hints
     }
 
     fn verify_client_cert(
@@ -115,10 +151,8 @@ impl ClientCertVerifier for Clients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        if self.authorities.contains(end_entity) {
-            Self::check_own(end_entity, now)?;
-        } else if let Some(verifier) = &self.verifier {
-            verifier.verify_client_cert(end_entity, intermediates, now)?;
+        if let Some(authorities) = &self.authorities {
+            Self::check_authority(authorities, end_entity, intermediates, now)?;
         }
         self.check_name(end_entity)?;
         Ok(ClientCertVerified::assertion())
@@ -155,6 +189,11 @@ impl ClientCertVerifier for Clients {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
+}
+
+fn parsed<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Error> {
+    let parsed = X509Certificate::from_der(certificate).map(|(_, parsed)| parsed);
+    parsed.map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))
 }
 
 /// The alternative names of a certificate that the toolkit looks at, in its notation.

@@ -143,6 +143,10 @@ fn clients_show_what_the_file_asks_for() {
     }
     let (namespace, pki) = (Namespace::new(), Pki::new());
     pki.issue("other", "DNS:other.example");
+    // The same authority, when its time was over.
+    pki.openssl("x509 -in ca.pem -signkey ca.key -days -1 -out late.pem");
+    let late = std::fs::read_to_string(pki.path("late.pem")).unwrap();
+    pki.put("both.pem", late + &std::fs::read_to_string(pki.path("ca.pem")).unwrap());
     let nobody = "";
     let client = "--cert client.pem --key client.key";
     let stranger = "--cert stranger.pem --key stranger.key";
@@ -157,6 +161,8 @@ fn clients_show_what_the_file_asks_for() {
         ("client_auth_type: RequireClientCert".to_owned(), [no, yes, yes, yes]),
         (format!("{ca}: VerifyClientCertIfGiven"), [yes, yes, no, yes]),
         (format!("{ca}: RequireAndVerifyClientCert"), [no, yes, no, yes]),
+        ("client_ca_file: late.pem, client_auth_type: RequireAndVerifyClientCert".to_owned(), [no, no, no, no]),
+        ("client_ca_file: both.pem, client_auth_type: RequireAndVerifyClientCert".to_owned(), [no, yes, no, yes]),
         // One that is itself among the authorities' needs nobody else.
         (
             "client_ca_file: stranger.pem, client_auth_type: RequireAndVerifyClientCert".to_owned(),

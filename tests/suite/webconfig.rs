@@ -260,6 +260,12 @@ fn strange_files_are_told_and_hang_nothing() {
         code == 0 && stdout.contains("web.yml:1: warning: cert_file late.pem: the certificate expired"),
         "{stdout}"
     );
+    let clients = "client_ca_file: late.pem, client_auth_type: RequireAndVerifyClientCert";
+    let (code, stdout) = check(&pki, TLS.replace('}', &format!(", {clients}}}")));
+    assert!(
+        code == 0 && stdout.contains("web.yml:1: warning: client_ca: certificate 1: the certificate expired"),
+        "{stdout}"
+    );
     let (code, stdout) = check(&pki, format!("basic_auth_users: {{a: {}}}\n", HASH.replace("$04$", "$17$")));
     assert!(code == 0 && stdout.contains("warning: basic_auth_users: \"a\": a cost of 17"), "{stdout}");
 }

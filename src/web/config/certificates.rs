@@ -81,17 +81,17 @@ fn explain(error: &Error) -> String {
     }
 }
 
-/// Why a certificate would be refused by clients now, if they would.
-pub(super) fn expired(certificate: &CertificateDer<'_>) -> Option<String> {
+/// Why a certificate would be refused now, if it would.
+pub(super) fn not_valid(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let validity = certificate.validity();
     // A clock before 1970 is wrong, not the certificate.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
     let now = i64::try_from(now).ok()?;
     if validity.not_after.timestamp() < now {
-        Some(format!("the certificate expired on {}: clients will refuse it", validity.not_after))
+        Some(format!("the certificate expired on {}", validity.not_after))
     } else if validity.not_before.timestamp() > now {
-        Some(format!("the certificate is not valid before {}: clients will refuse it", validity.not_before))
+        Some(format!("the certificate is not valid before {}", validity.not_before))
     } else {
         None
     }

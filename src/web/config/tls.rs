@@ -1,10 +1,11 @@
 //! From the section `tls_server_config` to what rustls serves with. Nothing is taken half: either all of it holds, or
 //! there are faults.
 
-use std::io;
+use std::error::Error;
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::CertificateDer;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{RootCertStore, ServerConfig, version};
@@ -15,7 +16,7 @@ use super::fields::{At, Source, Tls};
 use super::names::{ClientAuth, Version};
 use super::values;
 use crate::textfile::Faults;
-use crate::web::client::Clients;
+use crate::web::client::{Authority, Clients};
 
 /// What is served, in words, for `check`.
 pub(super) type Summary = String;
@@ -37,8 +38,8 @@ pub(super) fn build(
     let authorities = read("client_ca", &tls.client_ca, files, faults);
     let cert = cert.and_then(|(line, name, pem)| {
         let certificates = told(certificates::chain(&pem), line, &name, faults)?;
-        if let Some(why) = certificates.first().and_then(certificates::expired) {
-            warnings.add(line, format!("{name}: {why}"));
+        if let Some(why) = certificates.first().and_then(certificates::not_valid) {
+            warnings.add(line, format!("{name}: {why}: clients will refuse it"));
         }
         Some((line, certificates))
     });
@@ -50,7 +51,7 @@ pub(super) fn build(
         Some((line, name, pem)) => told(certificates::chain(&pem), line, &name, faults),
     };
     let provider = provider(tls);
-    let clients = clients(tls, authorities, &provider, faults);
+    let clients = clients(tls, authorities, &provider, faults, warnings);
     let versions = versions(tls, faults);
     let (Some((_, chain)), Some((line, name, key)), Some(clients), Some(versions)) =
         (cert, key, clients, versions)
@@ -159,6 +160,7 @@ fn clients(
     authorities: Option<Certificates>,
     provider: &Arc<CryptoProvider>,
     faults: &mut Faults,
+    warnings: &mut Faults,
 ) -> Option<Option<Clients>> {
     let (line, auth) = tls.client_auth.as_ref().map_or((tls.line, ClientAuth::No), |at| (at.line, at.value));
     if tls.client_ca.is_set() && auth == ClientAuth::No {
@@ -190,21 +192,29 @@ fn clients(
         faults.add(line, format!("client_auth_type: {what}"));
         return None;
     }
+    let line = tls.client_ca.file.as_ref().or(tls.client_ca.inline.as_ref()).map_or(line, |at| at.line);
+    let mut vouching = Vec::new();
+    for (at, certificate) in authorities.into_iter().enumerate() {
+        if let Some(why) = certificates::not_valid(&certificate) {
+            warnings.add(line, format!("client_ca: certificate {}: {why}: it vouches for nobody", at + 1));
+        }
+        match authority(certificate, provider) {
+            Ok(authority) => vouching.push(authority),
+            Err(error) => {
+                faults.add(line, format!("client_ca: certificate {} cannot be used: {error}", at + 1));
+                return None;
+            }
+        }
+    }
+    Some(Some(Clients::verified(auth, sans, provider, vouching)))
+}
+
+fn authority(
+    certificate: CertificateDer<'static>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Authority, Box<dyn Error>> {
     let mut roots = RootCertStore::empty();
-    for (at, authority) in authorities.iter().enumerate() {
-        if let Err(error) = roots.add(authority.clone()) {
-            let line =
-                tls.client_ca.file.as_ref().or(tls.client_ca.inline.as_ref()).map_or(line, |at| at.line);
-            faults.add(line, format!("client_ca: certificate {} cannot be used: {error}", at + 1));
-            return None;
-        }
-    }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
-    match verifier.map_err(io::Error::other) {
-        Ok(verifier) => Some(Some(Clients::verified(auth, sans, provider, verifier, authorities))),
-        Err(error) => {
-            faults.add(line, format!("client_ca: {error}"));
-            None
-        }
-    }
+    roots.add(certificate.clone())?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build()?;
+    Ok(Authority { certificate, verifier })
 }
