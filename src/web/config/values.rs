@@ -33,13 +33,26 @@ pub(super) fn truth(node: &Node) -> Result<Option<bool>, String> {
     }
 }
 
+/// Most texts in a list, and most bytes of each: aliases make many out of few, and all of them are copied.
+const MOST_TEXTS: usize = 1000;
+const MOST_TEXT_BYTES: usize = 4096;
+
 /// A list of texts; none if nothing is said.
 pub(super) fn texts(node: &Node) -> Result<Option<Vec<(usize, String)>>, String> {
+    let short = |item: &Node| match &item.value {
+        Value::Scalar { text, .. } if text.len() > MOST_TEXT_BYTES => {
+            Err(format!("{} is longer than {MOST_TEXT_BYTES} bytes", shown(text)))
+        }
+        _ => text(item),
+    };
     match &node.value {
         _ if node.is_null() => Ok(None),
+        Value::List(items) if items.len() > MOST_TEXTS => {
+            Err(format!("it has {} values, and may have {MOST_TEXTS}", items.len()))
+        }
         Value::List(items) => items
             .iter()
-            .map(|item| text(item).map(|text| (item.line, text)))
+            .map(|item| short(item).map(|text| (item.line, text)))
             .collect::<Result<_, _>>()
             .map(Some),
         _ => Err(format!("it is {}, where a list belongs: [one, another]", node.kind())),
@@ -97,7 +110,7 @@ pub(super) fn duration(node: &Node) -> Result<Duration, String> {
         .ok_or_else(|| refuse("is too long"))
 }
 
-/// The name of a file in a message, likewise.
+/// The name of a file in a message, escaped and cut as [`shown`] does it, without quotes.
 pub(super) fn name(path: &str) -> String {
     const MOST: usize = 200;
     let name: String = path.chars().take(MOST).collect();
@@ -147,6 +160,18 @@ mod tests {
             let error = duration(&node(text)).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_list_is_not_many_times_as_long_as_its_file() {
+        let list = |items: usize, bytes: usize| {
+            let one = std::rc::Rc::new(node(&"x".repeat(bytes)));
+            texts(&Node { line: 1, value: Value::List(vec![one; items]) })
+        };
+        assert_eq!(list(MOST_TEXTS, MOST_TEXT_BYTES).unwrap().unwrap().len(), MOST_TEXTS);
+        assert!(list(MOST_TEXTS + 1, 1).unwrap_err().contains("it has 1001 values"));
+        let error = list(1, MOST_TEXT_BYTES + 1).unwrap_err();
+        assert!(error.contains("longer than 4096 bytes") && error.len() < 200, "{error}");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! YAML as a tree in which everything has its line.
 //!
 //! An alias is the node that it stands for, not a copy: a few lines of aliases of aliases take no more memory than
-//! they are long. Nothing here is recursive, and neither depth nor number of nodes is left to the file.
+//! they are long. Whoever copies what they stand for limits how often. Nothing here is recursive, and neither depth nor
+//! number of nodes is left to the file.
 
 use std::collections::HashMap;
 use std::rc::Rc;
