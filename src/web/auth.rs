@@ -48,19 +48,22 @@ pub(super) enum Verdict {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Users {
     hashes: BTreeMap<String, String>,
-    /// Takes as long to compare as the others.
-    nobody: String,
+    /// What each of them costs to compare.
+    costs: Vec<u32>,
 }
 
 impl Users {
     pub(super) fn new(hashes: BTreeMap<String, String>) -> Self {
-        let mut costs = BTreeMap::<u32, usize>::new();
-        for cost in hashes.values().filter_map(|hash| config::cost(hash)) {
-            *costs.entry(cost).or_default() += 1;
-        }
-        let usual = costs.iter().max_by_key(|(_, users)| **users).map_or(10, |(cost, _)| *cost);
-        let nobody = NOBODY.replace("$10$", &format!("${usual:02}$"));
-        Self { hashes, nobody }
+        let costs = hashes.values().filter_map(|hash| config::cost(hash)).collect();
+        Self { hashes, costs }
+    }
+
+    /// The hash for a name that nobody has: it costs what that of somebody does, and the same whenever it is asked for.
+    /// Where users' costs differ, as many of these names have each of them, in the long run.
+    fn nobody(&self, number: u64) -> String {
+        let at = usize::try_from(number % self.costs.len().max(1) as u64).unwrap_or_default();
+        let cost = self.costs.get(at).copied().unwrap_or(10);
+        NOBODY.replace("$10$", &format!("${cost:02}$"))
     }
 
     /// Whether everybody may ask.
@@ -117,7 +120,7 @@ impl Doorman {
     ) -> Verdict {
         let Some((name, password)) = credentials(headers) else { return Verdict::Wrong };
         let known = str::from_utf8(&name).ok().and_then(|name| users.hashes.get(name));
-        let hash = known.unwrap_or(&users.nobody).clone();
+        let hash = known.cloned().unwrap_or_else(|| users.nobody(self.number(&name)));
         let tag = self.tag(&name, &hash, &password);
         if known.is_some() && self.right.lock().tags.contains(&tag) {
             return Verdict::Right;
@@ -146,6 +149,12 @@ impl Doorman {
         }
         right.tags.push_back(tag);
         Verdict::Right
+    }
+
+    /// A number that stands for a name: nobody can tell it without the key.
+    fn number(&self, name: &[u8]) -> u64 {
+        let tag = hmac::sign(&self.key, name);
+        tag.as_ref().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
     /// Stands for a name, its hash and a password; tells nothing of them without the key.
@@ -258,10 +267,22 @@ mod tests {
     }
 
     #[test]
-    fn nobody_costs_what_most_users_cost() {
-        let cheap = |n: usize| (n.to_string(), NOBODY.replace("$10$", "$05$"));
-        let users = Users::new((0..2).map(cheap).chain([("dear".to_owned(), NOBODY.to_owned())]).collect());
-        assert_eq!(config::cost(&users.nobody), Some(5));
-        assert_eq!(Users::new(BTreeMap::new()).nobody, NOBODY);
+    fn nobody_costs_what_users_cost() {
+        let with = |n: usize, cost: u32| (n.to_string(), NOBODY.replace("$10$", &format!("${cost:02}$")));
+        let users = Users::new((0..3).map(|n| with(n, 5)).chain([with(3, 12)]).collect());
+        let costs = |doorman: &Doorman| {
+            let cost = |n: usize| {
+                config::cost(&users.nobody(doorman.number(format!("eve{n}").as_bytes()))).unwrap()
+            };
+            (0..1000).map(cost).collect::<Vec<u32>>()
+        };
+        let doorman = Doorman::new().unwrap();
+        let (first, again) = (costs(&doorman), costs(&doorman));
+        assert_eq!(first, again, "a name that is asked for twice takes as long");
+        assert!(first.iter().all(|cost| [5, 12].contains(cost)));
+        let dear = first.iter().filter(|cost| **cost == 12).count();
+        assert!((100..400).contains(&dear), "a quarter, more or less: {dear}");
+        assert_ne!(first, costs(&Doorman::new().unwrap()), "and not the same names for ever");
+        assert_eq!(Users::new(BTreeMap::new()).nobody(7), NOBODY);
     }
 }
