@@ -189,7 +189,7 @@ async fn made(
     (content_type, peer): (&'static str, Option<IpAddr>),
 ) -> Answer {
     let (maker, query) = (Arc::clone(maker), query.to_owned());
-    let mut answer = match makers.make(peer, move |out| maker(&query, out)).await {
+    match makers.make(peer, move |out| maker(&query, out)).await {
         Ok((page, verdict)) => {
             let mut answer = coded(asked, content_type, page);
             if verdict == Verdict::Refused {
@@ -206,9 +206,7 @@ async fn made(
         Err(Failure::Broken) => {
             text(StatusCode::INTERNAL_SERVER_ERROR, "The page could not be made; the log says why.\n")
         }
-    };
-    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+    }
 }
 
 /// What is always the same: not sent again to a client that says that it has it.
@@ -258,7 +256,11 @@ pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 fn whole(status: StatusCode, content_type: &'static str, content: Content) -> Answer {
     let mut answer = Response::new(content);
     *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Who is there, now. What never changes says otherwise.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 

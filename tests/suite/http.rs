@@ -37,6 +37,8 @@ fn the_metrics_page_says_what_it_is() {
         assert_eq!(page.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
         assert_eq!(page.header("vary"), Some("Accept, Accept-Encoding"));
         assert_eq!(page.header("content-encoding"), None);
+        assert_eq!(page.header("cache-control"), Some("no-store"));
+        assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(page.length(), page.body.len());
         assert!(page.text().ends_with('\n') && page.text().contains("\nmacwatch_build_info{"));
     }
@@ -188,6 +190,7 @@ fn there_is_a_page_for_a_person_and_two_for_probes() {
     for (path, text) in [("/-/healthy", "macwatch is healthy.\n"), ("/-/ready", "macwatch is ready.\n")] {
         let answer = get(&namespace, path, "");
         assert_eq!((answer.status, answer.header("content-type")), (200, Some(TEXT)), "{path}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
         assert_eq!(answer.text(), text);
     }
 }
