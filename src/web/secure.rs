@@ -126,6 +126,11 @@ impl Security {
         !self.rules().users.is_empty()
     }
 
+    /// Whether clients have to show a certificate.
+    pub fn wants_certificates(&self) -> bool {
+        self.rules().clients.required
+    }
+
     pub(super) fn rules(&self) -> Arc<Current> {
         Arc::clone(&self.current.read())
     }

@@ -631,6 +631,8 @@ fn a_prometheus_scrapes_over_tls_with_a_certificate_and_a_password() {
     }
     prometheus.wait_value("macwatch_web_config_last_reload_successful{job=\"good\"}", 1.0);
     let client = "--cert client.pem --key client.key -u prometheus:secret";
+    let lines = "    tls_config:\n      ca_file: server.pem\n      cert_file: client.pem\n      key_file: client.key\n    basic_auth";
+    assert!(secure.get("/", client).text.contains(lines), "the page shows how to scrape it");
     pki.issue("server", "DNS:localhost");
     secure.wait_read(client, true);
     wait_until("scrapes with the new certificate", || {

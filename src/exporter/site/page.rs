@@ -82,6 +82,9 @@ fn footer(html: &mut Html<'_>, pages: &Pages, query: &Query) {
     if pages.security.as_ref().is_some_and(|security| security.has_tls()) {
         html.markup("    scheme: https\n    tls_config:\n      ca_file: server.pem\n");
     }
+    if pages.security.as_ref().is_some_and(|security| security.wants_certificates()) {
+        html.markup("      cert_file: client.pem\n      key_file: client.key\n");
+    }
     if pages.security.as_ref().is_some_and(|security| security.has_users()) {
         html.markup("    basic_auth:\n      username: prometheus\n      password_file: password\n");
     }
