@@ -266,9 +266,15 @@ pub struct HashPassword {
     pub cost: u32,
 }
 
-impl From<&HashPasswordArgs> for HashPassword {
-    fn from(args: &HashPasswordArgs) -> Self {
-        Self { user: args.user.clone(), cost: args.cost }
+impl TryFrom<&HashPasswordArgs> for HashPassword {
+    type Error = Invalid;
+
+    fn try_from(args: &HashPasswordArgs) -> Result<Self, Invalid> {
+        if let Some(user) = args.user.as_ref().filter(|user| user.contains(':')) {
+            let why = "clients send name:password, so a name cannot have a colon".to_owned();
+            return Err(invalid("[USER]", user)(why));
+        }
+        Ok(Self { user: args.user.clone(), cost: args.cost })
     }
 }
 

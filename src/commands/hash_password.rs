@@ -13,7 +13,7 @@ use crate::web::config;
 const MOST_BYTES: u64 = 4096;
 
 pub(super) fn run(args: &HashPasswordArgs) -> Result<(), Failure> {
-    let HashPassword { user, cost } = args.into();
+    let HashPassword { user, cost } = args.try_into()?;
     let password = if io::stdin().is_terminal() {
         let _quiet = Quiet::begin().map_err(cannot("keep the terminal from showing the password"))?;
         let first = ask("Password: ")?;

@@ -268,6 +268,8 @@ fn strange_files_are_told_and_hang_nothing() {
     );
     let (code, stdout) = check(&pki, format!("basic_auth_users: {{a: {}}}\n", HASH.replace("$04$", "$17$")));
     assert!(code == 0 && stdout.contains("warning: basic_auth_users: \"a\": a cost of 17"), "{stdout}");
+    let (code, stdout) = check(&pki, format!("basic_auth_users: {{'a:b': {HASH}}}\n"));
+    assert!(code == 0 && stdout.contains("warning: basic_auth_users: \"a:b\": clients send"), "{stdout}");
 }
 
 #[test]
@@ -580,6 +582,8 @@ fn a_password_is_hashed_as_the_toolkit_s_documents_say() {
         let (code, line, error) = run("", input);
         assert!(code == Some(1) && line.is_empty() && error.contains(part), "{error}");
     }
+    let (code, line, error) = run("a:b", b"x");
+    assert!(code == Some(2) && line.is_empty() && error.contains("a name cannot have a colon"), "{error}");
     // On a terminal: twice, and not shown.
     let typed = |lines: &str| {
         let script = format!(

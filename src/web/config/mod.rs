@@ -179,6 +179,10 @@ fn rules(text: &[u8], files: &mut Files, faults: &mut Faults, warnings: &mut Fau
     for (name, why) in odd {
         warnings.add(0, format!("basic_auth_users: {}: {why}", values::shown(name)));
     }
+    for name in fields.users.keys().filter(|name| name.contains(':')) {
+        let why = "clients send name:password, so nobody can log in under a name with a colon";
+        warnings.add(0, format!("basic_auth_users: {}: {why}", values::shown(name)));
+    }
     said.push(match fields.users.len() {
         0 => "no users".to_owned(),
         1 => "1 user".to_owned(),
