@@ -3,7 +3,9 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::task::spawn_blocking;
 
+use super::shutdown::Shutdown;
 use super::{Failure, cannot, written};
 use crate::cli::HashPasswordArgs;
 use crate::config::HashPassword;
@@ -12,24 +14,40 @@ use crate::web::config;
 /// Longest line that is read: bcrypt takes 72 bytes.
 const MOST_BYTES: u64 = 4096;
 
-pub(super) fn run(args: &HashPasswordArgs) -> Result<(), Failure> {
+pub(super) async fn run(args: &HashPasswordArgs) -> Result<(), Failure> {
     let HashPassword { user, cost } = args.try_into()?;
-    let password = if io::stdin().is_terminal() {
-        let _quiet = Quiet::begin().map_err(cannot("keep the terminal from showing the password"))?;
-        let first = ask("Password: ")?;
-        if ask("Again: ")? != first {
-            return Err(Failure::Cannot("the two passwords differ; nothing was hashed".to_owned()));
-        }
-        first
-    } else {
-        line()?
-    };
+    let password = if io::stdin().is_terminal() { typed().await? } else { line()? };
     let hash = config::hash(&password, cost).map_err(Failure::Cannot)?;
     let text = match user {
         Some(user) => format!("{}: {hash}\n", quoted(&user)),
         None => format!("{hash}\n"),
     };
     written(io::stdout().lock().write_all(text.as_bytes()))
+}
+
+/// The password from whoever sits there; who gives up with Ctrl-C finds the terminal as it was.
+async fn typed() -> Result<Vec<u8>, Failure> {
+    let mut shutdown = Shutdown::listen().map_err(cannot("handle signals"))?;
+    let quiet = Quiet::begin().map_err(cannot("keep the terminal from showing the password"))?;
+    tokio::select! {
+        typed = spawn_blocking(twice) => {
+            typed.map_err(io::Error::other).map_err(cannot("read the password")).flatten()
+        }
+        (_, number) = shutdown.next() => {
+            drop(quiet);
+            // The prompt's line is not finished. On the spot: the other thread still waits for its line.
+            let _ = io::stderr().write_all(b"\n");
+            std::process::exit(128 + number);
+        }
+    }
+}
+
+fn twice() -> Result<Vec<u8>, Failure> {
+    let first = ask("Password: ")?;
+    if ask("Again: ")? != first {
+        return Err(Failure::Cannot("the two passwords differ; nothing was hashed".to_owned()));
+    }
+    Ok(first)
 }
 
 /// A terminal that does not show what is typed, until this is dropped.
@@ -54,7 +72,7 @@ impl Drop for Quiet {
 }
 
 fn ask(prompt: &str) -> Result<Vec<u8>, Failure> {
-    let mut out = io::stderr().lock();
+    let mut out = io::stderr();
     // Whoever does not see the question may still answer it.
     let _ = out.write_all(prompt.as_bytes()).and_then(|()| out.flush());
     line()

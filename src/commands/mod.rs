@@ -66,7 +66,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
             Some(Command::Learn(args)) => learn::run(args).await,
             Some(Command::Check(args)) => check::run(args).await,
             Some(Command::Healthcheck(args)) => healthcheck::run(args),
-            Some(Command::HashPassword(args)) => hash_password::run(args),
+            Some(Command::HashPassword(args)) => hash_password::run(args).await,
         }
     };
     // One thread: capabilities are dropped before there is another, and a page now and then needs no more.

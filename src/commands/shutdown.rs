@@ -28,7 +28,8 @@ impl Shutdown {
         });
     }
 
-    async fn next(&mut self) -> (&'static str, i32) {
+    /// The next signal: its name, and its number.
+    pub(super) async fn next(&mut self) -> (&'static str, i32) {
         tokio::select! {
             _ = self.interrupt.recv() => ("SIGINT", libc::SIGINT),
             _ = self.terminate.recv() => ("SIGTERM", libc::SIGTERM),

@@ -600,6 +600,16 @@ fn a_password_is_hashed_as_the_toolkit_s_documents_say() {
     assert!(code == Some(0) && said.contains("$2y$04$") && !said.contains("s3cret"), "{said}");
     let (code, said) = typed("[b's3cret', b'other']");
     assert!(code == Some(1) && said.contains("the two passwords differ"), "{said}");
+    // Who gives up can see what is typed again.
+    let script = format!(
+        "import pty, os, termios\npid, fd = pty.fork()\nif pid == 0: os.execv({BINARY:?}, ['macwatch', 'hash-password'])\n\
+         echo = lambda: bool(termios.tcgetattr(fd)[3] & termios.ECHO)\n\
+         said = b''\nwhile not said.endswith(b': '): said += os.read(fd, 1000)\n\
+         before = echo()\nos.write(fd, b'\\x03')\nstatus = os.waitpid(pid, 0)[1]\n\
+         print(before, echo(), os.waitstatus_to_exitcode(status))\n"
+    );
+    let output = Command::new("python3").args(["-c", &script]).output().unwrap();
+    assert_eq!(text(&output), "False True 130\n");
 }
 
 #[test]
