@@ -59,12 +59,21 @@ pub(super) fn texts(node: &Node) -> Result<Option<Vec<(usize, String)>>, String>
     }
 }
 
-/// A whole number that is not negative.
+/// A whole number that is not negative, as YAML 1.1 writes them: one that begins with 0 is octal.
 pub(super) fn count(node: &Node) -> Result<u32, String> {
     let text = text(node)?;
-    text.replace('_', "")
-        .parse()
-        .map_err(|_| format!("{} is not a whole number up to {}", shown(&text), u32::MAX))
+    let plain = text.replace('_', "");
+    let plain = plain.strip_prefix('+').unwrap_or(&plain);
+    let (radix, digits) = match plain.as_bytes() {
+        [b'0', b'x' | b'X', ..] => (16, &plain[2..]),
+        [b'0', b'o' | b'O', ..] => (8, &plain[2..]),
+        [b'0', b'b' | b'B', ..] => (2, &plain[2..]),
+        [b'0', _, ..] => (8, &plain[1..]),
+        _ => (10, plain),
+    };
+    // A second sign would be taken too.
+    let number = u32::from_str_radix(digits, radix).ok().filter(|_| !digits.starts_with('+'));
+    number.ok_or_else(|| format!("{} is not a whole number up to {}", shown(&text), u32::MAX))
 }
 
 /// A duration as Go writes it: 1s, 100ms, 1h30m.
@@ -172,6 +181,29 @@ mod tests {
         assert!(list(MOST_TEXTS + 1, 1).unwrap_err().contains("it has 1001 values"));
         let error = list(1, MOST_TEXT_BYTES + 1).unwrap_err();
         assert!(error.contains("longer than 4096 bytes") && error.len() < 200, "{error}");
+    }
+
+    #[test]
+    fn counts_are_yaml_1_1_s() {
+        for (text, expected) in [
+            ("20", Some(20)),
+            ("+1_000", Some(1000)),
+            ("0", Some(0)),
+            ("010", Some(8)),
+            ("0x10", Some(16)),
+            ("0o10", Some(8)),
+            ("0b10", Some(2)),
+            ("08", None),
+            ("0x", None),
+            ("0x+1", None),
+            ("++1", None),
+            ("0é", None),
+            ("-1", None),
+            ("", None),
+            ("4294967296", None),
+        ] {
+            assert_eq!(count(&node(text)).ok(), expected, "{text}");
+        }
     }
 
     #[test]
