@@ -104,6 +104,13 @@ impl Metrics {
                 "Whether the web configuration could be used when it was last read; if not, the last good one is.",
             ))
             .add("", web_config.successful());
+            if let Some(expires) = web_config.security().certificate_expires() {
+                page.family(Family::gauge(
+                    "macwatch_web_certificate_expiry_timestamp_seconds",
+                    "Unix time when the server's certificate expires, or the first of those that it is sent with.",
+                ))
+                .add("", u64::try_from(expires).unwrap_or_default());
+            }
         }
         let mut series = page.family(Family::counter(
             "macwatch_http_requests_total",

@@ -21,6 +21,7 @@ pub(super) struct Current {
     pub(super) users: Users,
     pub(super) limiter: Option<Limiter>,
     clients: Asked,
+    expires: Option<i64>,
 }
 
 /// See the module's docs.
@@ -126,6 +127,11 @@ impl Security {
         !self.rules().users.is_empty()
     }
 
+    /// When the certificate that is served, or one of those beside it, expires, as Unix time; none without TLS.
+    pub fn certificate_expires(&self) -> Option<i64> {
+        self.rules().expires
+    }
+
     /// Whether clients have to show a certificate.
     pub fn wants_certificates(&self) -> bool {
         self.rules().clients.required
@@ -156,10 +162,10 @@ fn fault(path: &Path, what: &str) -> Fault {
 
 /// A rate that stays the same goes on where it was.
 fn current(rules: Rules, before: Option<&Limiter>) -> Current {
-    let Rules { tls, headers, users, rate, clients } = rules;
+    let Rules { tls, headers, users, rate, clients, expires } = rules;
     let limiter = rate.map(|rate| match before.filter(|before| *before.rate() == rate) {
         Some(same) => same.clone(),
         None => Limiter::new(rate),
     });
-    Current { tls, headers, users: Users::new(users), limiter, clients }
+    Current { tls, headers, users: Users::new(users), limiter, clients, expires }
 }

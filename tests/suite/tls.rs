@@ -229,9 +229,24 @@ fn a_renewed_certificate_is_served_without_a_restart() {
         said.split("-----BEGIN CERTIFICATE-----").nth(1).unwrap().split("-----END").next().unwrap().to_owned()
     };
     let first = serial();
+    let expiry = || secure.scrape("").value("macwatch_web_certificate_expiry_timestamp_seconds");
+    let said = || {
+        let date = pki.openssl("x509 -in server.pem -noout -enddate -dateopt iso_8601");
+        let date = date.trim().trim_start_matches("notAfter=").replace(' ', "T");
+        date.parse::<jiff::Timestamp>().unwrap().as_second() as f64
+    };
+    assert_eq!(expiry(), said());
     pki.issue("server", "DNS:localhost,IP:127.0.0.1");
     wait_until("the new certificate", || serial() != first);
     secure.wait_read("", true);
+    assert_eq!(expiry(), said());
+    // The first of a chain to end.
+    let server = std::fs::read_to_string(pki.path("server.pem")).unwrap();
+    pki.openssl("x509 -in ca.pem -signkey ca.key -days 3 -out soon.pem");
+    pki.put("server.pem", format!("{server}{}", std::fs::read_to_string(pki.path("soon.pem")).unwrap()));
+    wait_until("the authority's time", || expiry() < said() - 20.0 * 86400.0);
+    pki.put("server.pem", server);
+    wait_until("the certificate's time", || expiry() == said());
     let second = serial();
     // Garbage, gone, and another's key: what was good is served on.
     for (file, text) in [("server.pem", "garbage"), ("server.key", "")] {

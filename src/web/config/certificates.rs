@@ -81,6 +81,15 @@ fn explain(error: &Error) -> String {
     }
 }
 
+/// When the first of them expires, as Unix time.
+pub(super) fn expiry(chain: &[CertificateDer<'_>]) -> Option<i64> {
+    let ends = |certificate: &CertificateDer<'_>| {
+        let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+        Some(certificate.validity().not_after.timestamp())
+    };
+    chain.iter().filter_map(ends).min()
+}
+
 /// Why a certificate would be refused now, if it would.
 pub(super) fn not_valid(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;

@@ -49,6 +49,8 @@ pub(super) struct Rules {
     pub(super) users: BTreeMap<String, String>,
     pub(super) rate: Option<Rate>,
     pub(super) clients: Asked,
+    /// When the server's certificate expires, as Unix time.
+    pub(super) expires: Option<i64>,
 }
 
 /// What is asked of clients' certificates: each is one thing more.
@@ -166,10 +168,12 @@ fn rules(text: &[u8], files: &mut Files, faults: &mut Faults, warnings: &mut Fau
     };
     let fields = fields::read(root.as_ref(), faults);
     let mut said = Vec::new();
+    let mut expires = None;
     let tls = if fields.tls.is_enabled() {
-        tls::build(&fields.tls, fields.http2, files, faults, warnings).map(|(tls, summary)| {
-            said.push(summary);
-            tls
+        tls::build(&fields.tls, fields.http2, files, faults, warnings).map(|built| {
+            said.push(built.summary);
+            expires = built.expires;
+            built.config
         })
     } else {
         said.push("no TLS".to_owned());
@@ -200,7 +204,8 @@ fn rules(text: &[u8], files: &mut Files, faults: &mut Faults, warnings: &mut Fau
         verified: required.is_some_and(|at| at.value.is_verified()),
         named: fields.tls.allowed_sans.is_some(),
     };
-    let rules = Rules { tls, headers: fields.headers, users: fields.users, rate: fields.rate, clients };
+    let rules =
+        Rules { tls, headers: fields.headers, users: fields.users, rate: fields.rate, clients, expires };
     (rules, said.join(", "))
 }
 

@@ -18,8 +18,14 @@ use super::values;
 use crate::textfile::Faults;
 use crate::web::client::{Authority, Clients};
 
-/// What is served, in words, for `check`.
-pub(super) type Summary = String;
+/// What is served.
+pub(super) struct Built {
+    pub(super) config: Arc<ServerConfig>,
+    /// When the certificate, or one of those beside it, expires.
+    pub(super) expires: Option<i64>,
+    /// In words, for `check`.
+    pub(super) summary: String,
+}
 
 /// Names of the protocols behind TLS, the preferred one first.
 const HTTP2: &[&[u8]] = &[b"h2", b"http/1.1"];
@@ -32,7 +38,7 @@ pub(super) fn build(
     files: &mut Files,
     faults: &mut Faults,
     warnings: &mut Faults,
-) -> Option<(Arc<ServerConfig>, Summary)> {
+) -> Option<Built> {
     let cert = required("cert", &tls.cert, tls, files, faults);
     let key = required("key", &tls.key, tls, files, faults);
     let authorities = read("client_ca", &tls.client_ca, files, faults);
@@ -64,6 +70,7 @@ pub(super) fn build(
     let asked = clients.is_some();
     let verifier =
         clients.map_or_else(WebPkiClientVerifier::no_client_auth, |clients| Arc::new(clients) as _);
+    let expires = certificates::expiry(&chain);
     let certified = match certificates::pair(chain, key, &provider) {
         Ok(certified) => certified,
         Err(what) => {
@@ -86,7 +93,7 @@ pub(super) fn build(
             }
             config.alpn_protocols =
                 if http2 { HTTP2 } else { HTTP1 }.iter().map(|name| name.to_vec()).collect();
-            Some((Arc::new(config), said.join(", ")))
+            Some(Built { config: Arc::new(config), expires, summary: said.join(", ") })
         }
         Err(error) => {
             faults.add(tls.line, format!("these versions and suites do not go together: {error}"));
