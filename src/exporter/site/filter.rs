@@ -6,6 +6,16 @@ use super::html::Html;
 use super::look::Interface;
 use super::query::{Query, Sort};
 
+/// The orders that a person may want, as a parameter says them, and in words.
+const ORDERS: [(&str, &str); 6] = [
+    ("-last_seen", "last seen"),
+    ("-first_seen", "newest"),
+    ("-frames", "most frames"),
+    ("-bytes", "most bytes"),
+    ("source_mac", "MAC"),
+    ("name", "name"),
+];
+
 /// Writes it, filled in as it was asked.
 pub(super) fn write(html: &mut Html<'_>, interfaces: &[Interface<'_>], query: &Query, inventory: bool) {
     html.markup(
@@ -42,12 +52,18 @@ pub(super) fn write(html: &mut Html<'_>, interfaces: &[Interface<'_>], query: &Q
         option(html, kind.as_str(), kind.as_str().replace('_', " "), query.address_type == Some(kind));
     }
     html.markup("</select></p>\n");
-    // What the form has no field for stays as it is.
-    if query.sort != Sort::default() {
-        html.markup("<input type=\"hidden\" name=\"sort\"")
-            .attribute("value", query.sort.text())
-            .markup(">\n");
+    // Headings sort too, where there is room for a table.
+    html.markup("<p><label for=\"sort\">Order</label><select id=\"sort\" name=\"sort\">");
+    option(html, "", "unknown first", query.sort == Sort::default());
+    let sort = query.sort.text();
+    for (value, text) in ORDERS {
+        option(html, value, text, sort == value);
     }
+    if query.sort != Sort::default() && ORDERS.iter().all(|(value, _)| *value != sort) {
+        option(html, &sort, &sort, true);
+    }
+    html.markup("</select></p>\n");
+    // What the form has no field for stays as it is.
     if let Some(limit) = query.limit {
         html.markup("<input type=\"hidden\" name=\"limit\"").attribute("value", limit).markup(">\n");
     }

@@ -101,7 +101,10 @@ fn row(html: &mut Html<'_>, now_unix_ms: u64, row: &Row<'_>) {
 /// The line that would make a source known.
 fn approval(html: &mut Html<'_>, row: &Row<'_>) {
     if row.address_type().may_send() {
-        html.markup("<details><summary>make it known</summary><code>").text(inventory_line(row));
+        html.markup("<details><summary");
+        // One of many on the page, for whoever hears them read out.
+        html.attribute("aria-label", format_args!("make it known: {}", row.sample.mac));
+        html.markup(">make it known</summary><code>").text(inventory_line(row));
         html.markup("</code> <button type=\"button\" class=\"copy\" hidden>Copy</button></details>");
     } else {
         html.markup("<small>no device may send from it</small>");

@@ -56,13 +56,31 @@ fn filters_are_shown_as_they_were_asked() {
         "value=\"&quot;&gt;\"",
         "<option value=\"a&amp;b\" selected>a&amp;b</option>",
         "name=\"interface\" multiple",
-        "name=\"sort\" value=\"-frames\"",
+        "<select id=\"sort\" name=\"sort\">",
+        "<option value=\"-frames\" selected>most frames</option>",
         "name=\"limit\" value=\"7\"",
         "<option value=\"false\" selected>",
         "No source is like that.",
         "href=\"./api/v1/sources?interface=a%26b&amp;interface=c&amp;known=false&amp;q=%22%3E",
     ] {
         assert!(page.contains(part), "{part}: {page}");
+    }
+}
+
+#[test]
+fn every_order_can_be_chosen_and_stays() {
+    for (query, chosen) in [
+        ("", "value=\"\" selected>unknown first<"),
+        ("sort=name", "value=\"name\" selected>name<"),
+        ("sort=-name", "value=\"-name\" selected>-name<"),
+    ] {
+        let (_, page) = page(&pages("/metrics"), query);
+        let (_, select) = page.split_once("name=\"sort\">").unwrap();
+        let (select, _) = select.split_once("</select>").unwrap();
+        assert!(select.contains(chosen) && select.matches(" selected").count() == 1, "{select}");
+        for option in select.split("value=\"").skip(1).filter_map(|rest| rest.split_once('"')) {
+            assert!(Query::parse(&format!("sort={}", option.0)).is_ok(), "{}", option.0);
+        }
     }
 }
 
