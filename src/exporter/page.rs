@@ -114,7 +114,7 @@ impl Metrics {
         }
         let mut series = page.family(Family::counter(
             "macwatch_http_requests_total",
-            "HTTP requests answered, by status code; what is not HTTP is not counted.",
+            "HTTP requests answered, by status code; those that cannot be read as HTTP are not counted.",
         ));
         for (code, count) in self.traffic.responses() {
             let labels = labels(&[("code", &code.to_string())]);

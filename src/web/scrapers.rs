@@ -94,8 +94,8 @@ pub(super) struct Receipt {
     pub(super) mark: u64,
 }
 
-/// The body of an answer, on its way. Its receipt is noted when the last byte is in the hands of the kernel, and not if the
-/// connection breaks before.
+/// The body of an answer, on its way. Its receipt is noted when the last byte is in the hands of the kernel (over TLS
+/// it may be what encrypts that has the last of them), and not if the connection breaks before.
 ///
 /// That is as much as can be known: whether the client read what the kernel had for it, only the client knows.
 #[derive(Debug)]
