@@ -271,9 +271,8 @@ mod tests {
         let with = |n: usize, cost: u32| (n.to_string(), NOBODY.replace("$10$", &format!("${cost:02}$")));
         let users = Users::new((0..3).map(|n| with(n, 5)).chain([with(3, 12)]).collect());
         let costs = |doorman: &Doorman| {
-            let cost = |n: usize| {
-                config::cost(&users.nobody(doorman.number(format!("eve{n}").as_bytes()))).unwrap()
-            };
+            let cost =
+                |n: usize| config::cost(&users.nobody(doorman.number(format!("eve{n}").as_bytes()))).unwrap();
             (0..1000).map(cost).collect::<Vec<u32>>()
         };
         let doorman = Doorman::new().unwrap();

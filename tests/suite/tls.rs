@@ -161,8 +161,14 @@ fn clients_show_what_the_file_asks_for() {
         ("client_auth_type: RequireClientCert".to_owned(), [no, yes, yes, yes]),
         (format!("{ca}: VerifyClientCertIfGiven"), [yes, yes, no, yes]),
         (format!("{ca}: RequireAndVerifyClientCert"), [no, yes, no, yes]),
-        ("client_ca_file: late.pem, client_auth_type: RequireAndVerifyClientCert".to_owned(), [no, no, no, no]),
-        ("client_ca_file: both.pem, client_auth_type: RequireAndVerifyClientCert".to_owned(), [no, yes, no, yes]),
+        (
+            "client_ca_file: late.pem, client_auth_type: RequireAndVerifyClientCert".to_owned(),
+            [no, no, no, no],
+        ),
+        (
+            "client_ca_file: both.pem, client_auth_type: RequireAndVerifyClientCert".to_owned(),
+            [no, yes, no, yes],
+        ),
         // One that is itself among the authorities' needs nobody else.
         (
             "client_ca_file: stranger.pem, client_auth_type: RequireAndVerifyClientCert".to_owned(),

@@ -222,6 +222,7 @@ fn authority(
 ) -> Result<Authority, Box<dyn Error>> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone())?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build()?;
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build()?;
     Ok(Authority { certificate, verifier })
 }
