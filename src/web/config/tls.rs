@@ -47,7 +47,7 @@ pub(super) fn build(
         if let Some(why) = certificates.first().and_then(certificates::not_valid) {
             warnings.add(line, format!("{name}: {why}: clients will refuse it"));
         }
-        Some((line, certificates))
+        Some(certificates)
     });
     let key = key.and_then(|(line, name, pem)| {
         Some((line, name.clone(), told(certificates::key(&pem), line, &name, faults)?))
@@ -59,7 +59,7 @@ pub(super) fn build(
     let provider = provider(tls);
     let clients = clients(tls, authorities, &provider, faults, warnings);
     let versions = versions(tls, faults);
-    let (Some((_, chain)), Some((line, name, key)), Some(clients), Some(versions)) =
+    let (Some(chain), Some((line, name, key)), Some(clients), Some(versions)) =
         (cert, key, clients, versions)
     else {
         return None;

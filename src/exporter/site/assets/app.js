@@ -33,9 +33,8 @@ function attributes(node, fresh) {
     if (node.getAttribute(name) !== value) node.setAttribute(name, value);
   }
   for (const { name } of [...node.attributes]) {
-    // Whether details are open is the reader's business; buttons are ours.
-    const ours = name === "open" || (name === "hidden" && node.nodeName === "BUTTON");
-    if (!ours && !fresh.hasAttribute(name)) node.removeAttribute(name);
+    // Whether details are open is the reader's business.
+    if (name !== "open" && !fresh.hasAttribute(name)) node.removeAttribute(name);
   }
 }
 
@@ -45,8 +44,9 @@ function patch(node, fresh) {
     if (node.nodeValue !== fresh.nodeValue) node.nodeValue = fresh.nodeValue;
     return;
   }
-  if (node.nodeName !== "BUTTON") attributes(node, fresh);
-  else return;
+  // Buttons are ours.
+  if (node.nodeName === "BUTTON") return;
+  attributes(node, fresh);
   const keyed = new Map();
   for (const child of node.childNodes) if (key(child) !== null) keyed.set(key(child), child);
   let at = node.firstChild;
@@ -125,7 +125,6 @@ pause.addEventListener("click", () => {
     refresh();
   }
 });
-
 
 // Filters work while one types; the form is sent as ever without this script.
 if (form) {
