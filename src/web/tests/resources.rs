@@ -43,6 +43,23 @@ fn who_has_what_never_changes_is_not_sent_it_again() {
     assert_eq!(header(&head, "content-encoding"), Some("gzip"));
 }
 
+/// One that is so long that it cannot be written at once shows it.
+#[test]
+fn what_never_changes_is_there_once_for_all_who_read_it() {
+    let text = "x".repeat(LONG_PAGE);
+    let resources = vec![Resource::fixed("/long", "text/plain", &text).unwrap()];
+    let server = Running::start_unread(Site { resources, ..site(1, Vec::new) }, 2 * LONG_PAGE);
+    let mut clients = [server.connect(), server.connect()];
+    for client in &mut clients {
+        ask(client, "/long");
+    }
+    server.wait_unread(LONG_PAGE + 2 * ANSWER);
+    for client in &mut clients {
+        assert_eq!(answer(client).1.len(), LONG_PAGE);
+    }
+    server.wait_unread(0);
+}
+
 #[test]
 fn a_maker_gets_the_query_and_judges_it() {
     let server = Running::start(
