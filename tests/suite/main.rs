@@ -25,6 +25,7 @@ mod engines;
 mod fleet;
 mod flood;
 mod following;
+mod grafana;
 mod guest;
 mod healthcheck;
 mod http;
