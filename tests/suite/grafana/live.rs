@@ -22,6 +22,8 @@ use crate::common::{Exporter, Namespace, Prometheus, root, veth, wait_until};
 
 /// How far back the dashboards look, in seconds: longer than the test takes.
 const RANGE: u32 = 120;
+/// What rates are taken over: several scrapes, of which a busy machine may miss some.
+const RATE: &str = "10s";
 /// Sources that the inventory lists: more than are shown one by one.
 const LISTED: u32 = 14;
 /// As many others find room.
@@ -83,12 +85,14 @@ impl<'n> Asked<'n> {
     fn query(&self, expression: &str, instant: bool) -> Vec<Series> {
         let time = |seconds: f64| format!("{seconds:.3}");
         let (start, end) = (time(self.now - f64::from(RANGE)), time(self.now));
-        let data = if instant {
-            self.prometheus.api("query", &[("query", expression), ("time", &end)])
+        let (path, parameters) = if instant {
+            ("query", vec![("query", expression), ("time", &end)])
         } else {
-            let parameters = [("query", expression), ("start", &start), ("end", &end), ("step", "1")];
-            self.prometheus.api("query_range", &parameters)
+            ("query_range", vec![("query", expression), ("start", &start), ("end", &end), ("step", "1")])
         };
+        let answer = self.prometheus.curl(&format!("api/v1/{path}"), &parameters);
+        let answer = answer.unwrap_or_else(|| panic!("Prometheus refuses {expression}"));
+        let data = &serde_json::from_str::<Value>(&answer).unwrap()["data"];
         let series = |one: &Value| {
             let mut values = if instant { vec![&one["value"]] } else { list(one, "values").iter().collect() };
             values.reverse();
@@ -99,7 +103,7 @@ impl<'n> Asked<'n> {
                 value: values.iter().find_map(number),
             }
         };
-        list(&data, "result").iter().map(series).collect()
+        list(data, "result").iter().map(series).collect()
     }
 
     /// What a variable offers.
@@ -140,8 +144,7 @@ impl<'n> Asked<'n> {
     fn values(&self, board: &Board, source_mac: &str) -> Values {
         let mut values: Values = [
             ("__range", format!("{RANGE}s")),
-            // Four scrapes.
-            ("__rate_interval", "4s".to_owned()),
+            ("__rate_interval", RATE.to_owned()),
             ("__from", format!("{:.0}", (self.now - f64::from(RANGE)) * 1000.0)),
         ]
         .map(|(name, value)| (name.to_owned(), value))
@@ -204,7 +207,7 @@ fn every_query_brings_data_when_there_is_something_to_tell() {
         // What a dashboard begins with; there may be nothing to choose from yet.
         let values = ["job", "instance", "interface"].map(|name| (name.to_owned(), ".+".to_owned()));
         let values =
-            Values::from_iter(values.into_iter().chain([("__rate_interval".to_owned(), "4s".to_owned())]));
+            Values::from_iter(values.into_iter().chain([("__rate_interval".to_owned(), RATE.to_owned())]));
         wait_until(&format!("a deafness of {expected}"), || {
             Asked::new(&prometheus).shown(board("overview.json"), "Are we deaf?", &values) == Some(expected)
         });
@@ -239,8 +242,12 @@ fn every_query_brings_data_when_there_is_something_to_tell() {
     thread::scope(|scope| {
         let _stop = Stop(&stop);
         scope.spawn(|| talk(&theirs, &talkers, &stop));
-        prometheus.wait_value("count(macwatch_source_frames_total > 3)", f64::from(2 * LISTED + 1 + LISTED));
+        prometheus.wait_value(
+            "count(rate(macwatch_source_frames_total[10s]) > 0)",
+            f64::from(2 * LISTED + 1 + LISTED),
+        );
         deaf(0.0);
+        nothing_to_tell(board("overview.json"), &Asked::new(&prometheus));
 
         let crowd = (1000..1000 + 2 * ROOM).map(source);
         *talkers.lock().unwrap() = vec![
@@ -289,6 +296,18 @@ fn every_query_brings_data_when_there_is_something_to_tell() {
             }
         }
     });
+}
+
+/// A calm network is zeros and empty panels, not missing numbers.
+fn nothing_to_tell(overview: &Board, asked: &Asked<'_>) {
+    let values = asked.values(overview, "");
+    for title in ["Unknown now", "Lost or unnamed", "Fullest table"] {
+        assert_eq!(asked.shown(overview, title, &values), Some(0.0), "{title}");
+    }
+    for target in list(overview.panel("Not heard, where and when"), "targets") {
+        let expression = substitute("not heard", text(target, "expr"), &values);
+        assert_eq!(asked.query(&expression, true).len(), 0, "{expression}");
+    }
 }
 
 /// Runs all that a dashboard asks, and compares what comes with what it shows of it.
