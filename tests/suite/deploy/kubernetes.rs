@@ -184,6 +184,29 @@ fn the_operator_gets_the_same_rules_and_finds_the_same_pods() {
     );
 }
 
+/// As its side-car wants them: each in a ConfigMap, with a label.
+#[test]
+fn each_dashboard_is_there_for_grafana() {
+    let grafana = Path::new(env!("CARGO_MANIFEST_DIR")).join("grafana");
+    let maps = yaml(&kustomize(&grafana));
+    let mut found = BTreeSet::new();
+    for map in &maps {
+        assert_eq!(
+            (&map["kind"], &map["metadata"]["labels"]),
+            (&json!("ConfigMap"), &json!({"grafana_dashboard": "1"}))
+        );
+        let data = map["data"].as_object().unwrap();
+        assert_eq!(data.len(), 1);
+        let (name, text) = data.iter().next().unwrap();
+        assert_eq!(text, &fs::read_to_string(grafana.join("dashboards").join(name)).unwrap());
+        // What kubectl keeps of it in an annotation, quoted once more.
+        assert!(map.to_string().escape_default().count() < 256 * 1024, "{name}");
+        found.insert(name.clone());
+    }
+    let files = fs::read_dir(grafana.join("dashboards")).unwrap();
+    assert_eq!(found, files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect());
+}
+
 /// Kubernetes' own schemas, of the oldest and the newest version that the package has, from the Python registry.
 #[test]
 fn kubernetes_schemas_have_nothing_to_say() {
