@@ -77,7 +77,6 @@ const COMMANDS: (&str, &[&str]) = (
         "web",
         "vendor",
         "exporter",
-        "inventory",
         "textfile",
         "known",
         "leases",

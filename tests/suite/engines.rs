@@ -47,7 +47,7 @@ fn without_memory(namespace: &Namespace) -> Command {
 /// Room for what it takes to start, and not for a dozen tables too.
 fn without_descriptors(namespace: &Namespace) -> Command {
     let mut command = namespace.command("prlimit");
-    command.args(["--nofile=20:20", BINARY]);
+    command.args(["--nofile=22:22", BINARY]);
     command
 }
 
