@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 use crate::clock::Moment;
 use crate::inventory::follow::Watcher;
@@ -29,6 +30,9 @@ pub(super) const RETRY: Duration = Duration::from_secs(60);
 
 /// Most who ask over HTTP that are answered by one reading.
 pub(super) const MOST_ASKED: usize = 64;
+
+/// Readings that are asked for over HTTP are at least this far apart: each is a line in the log, and takes work.
+const REST: Duration = Duration::from_millis(200);
 
 /// How the last reading went.
 #[derive(Debug)]
@@ -152,7 +156,7 @@ impl Reloader {
             }
         };
         tokio::pin!(files, web_files);
-        let mut asked = Vec::new();
+        let (mut asked, mut rested) = (Vec::new(), Instant::now());
         loop {
             tokio::select! {
                 () = &mut files => {}
@@ -163,11 +167,18 @@ impl Reloader {
                     service.reloaded();
                 }
                 1.. = requests.recv_many(&mut asked, MOST_ASKED) => {
+                    // One reading for all who asked before it began; who asks again and again waits for it.
+                    tokio::time::sleep_until(rested).await;
+                    while asked.len() < MOST_ASKED
+                        && let Ok(another) = requests.try_recv()
+                    {
+                        asked.push(another);
+                    }
                     service.reloading();
-                    // One reading for all who asked before it began.
                     let result = self.reload_aside(web.as_ref(), "HTTP").await;
                     service.reloaded();
                     asked.drain(..).for_each(|reload| reload.done(result.clone()));
+                    rested = Instant::now() + REST;
                 }
             }
         }

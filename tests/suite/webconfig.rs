@@ -407,7 +407,7 @@ fn who_asks_for_a_reload_while_others_do_shares_it() {
     }
     wait_until("a word of it", || secure.exporter.logged("web configuration reloaded") > 0);
     // One that reads for each has said so by the time of the last answer.
-    assert!(secure.exporter.logged("web configuration reloaded") < 12, "{}", secure.exporter.log());
+    assert!(secure.exporter.logged("web configuration reloaded") < 6, "{}", secure.exporter.log());
 }
 
 /// An editor or a script may have emptied it, or be in the middle of it.
