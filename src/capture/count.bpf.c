@@ -10,7 +10,12 @@
  *    time, one inserts; the other gives its slot back and counts in the first one's.
  *  - The kernel reuses the entries of a hash as soon as they are deleted: an entry that was found may be another
  *    source's by the time its slot is read. So each slot says whose it is, and a stranger's is not believed.
- *  - That makes it safe to remember where a source was last found, which saves most frames the hash.
+ *  - That makes it safe to remember where a source was last found, which saves most frames the hash. A slot that is
+ *    remembered may be given away at any time; but once a run has seen it settled and not leaving, no more until that
+ *    run ends. So the state is read first, and what it belongs to after that.
+ *
+ * The verifiers of several kernels must take it, without CAP_PERFMON too, where they also walk the ways of CPUs that
+ * mispredict: after a change, run tests/kernels.
  *
  * User space fills the queues of free slots, reads the tables through mapped memory, and forgets sources: see
  * kernel/tables.rs, which has the same layouts. After a change, run src/capture/compile.
@@ -74,6 +79,15 @@ struct owner {
 	/* ORDINARY or RESERVED, and LEAVING; the other bits are user space's. */
 	__u32 state;
 };
+
+/*
+ * A key or value on the stack, in the upper half of eight bytes that hold nothing else. Without CAP_PERFMON the verifier
+ * refuses a store into part of eight bytes that hold what it has taken note of ("attempt to corrupt spilled pointer",
+ * seen in Linux 6.1), and it takes note of what is stored at the beginning of eight bytes, not in the middle.
+ */
+struct word {
+	__u32 nothing, at;
+} __attribute__((aligned(8)));
 
 /* What one CPU counted of one source. */
 struct tally {
@@ -168,11 +182,11 @@ struct {
 } held SEC(".maps");
 
 /*
- * Where sources were last found: pairs of slots, by a hash of their own. A slot here is a guess, to be believed only if
- * its owner says so.
+ * Where sources were last found, by a hash of their own: two slots in each word, the newer one in its lower half. A slot
+ * here is a guess, to be believed only if its owner says so.
  */
-#define GUESS_BITS 16
-__u32 guesses[1 << GUESS_BITS];
+#define GUESS_BITS 15
+__u64 guesses[1 << GUESS_BITS];
 
 /* What a buffer stands for on the wire. */
 struct wire {
@@ -335,43 +349,70 @@ static __always_inline __u32 read_once(const __u32 *slot)
 	return *(const volatile __u32 *)slot;
 }
 
+/* What is read twice need not be kept on the stack meanwhile. */
+static __always_inline __u32 again(const __u32 *field)
+{
+	return *(const volatile __u32 *)field;
+}
+
+static __always_inline bool is_of(const struct owner *owner, __u64 address, __u32 interface)
+{
+	return (*(const volatile __u64 *)&owner->address & SOURCE_MASK) == address &&
+	       read_once(&owner->interface) == interface;
+}
+
+/* Whether a slot that was found in the hash is this source's. It is nobody else's before this run ends. */
 static __always_inline bool is_owned(__u32 slot, const struct source *source)
 {
-	struct owner *owner = bpf_map_lookup_elem(&owners, &slot);
+	struct word key = { .at = slot };
+	struct owner *owner = bpf_map_lookup_elem(&owners, &key.at);
 
-	return owner && (owner->address & SOURCE_MASK) == source->address &&
-	       owner->interface == source->interface && !(owner->state & LEAVING);
+	return owner && is_of(owner, source->address, source->interface) && !(read_once(&owner->state) & LEAVING);
 }
 
-/* The same for a guess: a source that is just being inserted may yet turn out to have another slot. */
-static __always_inline bool is_settled(__u32 slot, const struct source *source)
+/*
+ * The same for a guess, which may be somebody else's at any time, until it has been seen settled: from there on, the
+ * grace period before the slot is given away again waits for this run. So what it is like is asked first.
+ */
+static __always_inline bool is_settled(struct word *key, __u64 address, struct __sk_buff *skb)
 {
-	struct owner *owner = bpf_map_lookup_elem(&owners, &slot);
+	struct owner *owner = bpf_map_lookup_elem(&owners, &key->at);
+	__u64 state;
 
-	return owner && (owner->address & SOURCE_MASK) == source->address &&
-	       owner->interface == source->interface && (owner->state & (ORDINARY | RESERVED)) &&
-	       !(owner->state & LEAVING);
+	if (!owner)
+		return false;
+	state = read_once(&owner->state);
+	/* A source that is just being inserted may yet turn out to have another slot. */
+	if (!(state & (ORDINARY | RESERVED)) || (state & LEAVING))
+		return false;
+	/* No CPU loads ahead of a load that it has the address from; an acquire takes Linux 6.15. */
+	asm volatile("%0 &= 0" : "+r"(state));
+	return is_of((struct owner *)((char *)owner + state), address, again(&skb->ifindex));
 }
 
-/* The first of the two guesses where a source is. */
-static __always_inline __u32 guess_of(const struct source *source)
+/*
+ * The guesses where a source is. To be used before the next call: Linux 6.12 loses the bounds of such a pointer when it
+ * has been kept on the stack.
+ */
+static __always_inline __u64 *guesses_of(__u64 address, __u64 interface)
 {
-	__u64 number = source->address ^ (__u64)source->interface << 32 ^ seed;
+	__u64 number = address ^ interface << 32 ^ seed;
 
 	/* Knuth's multiplicative hash, with the golden ratio of 2^64. */
-	return number * 0x9e3779b97f4a7c15ULL >> (64 - GUESS_BITS) & ~1U;
+	return &guesses[number * 0x9e3779b97f4a7c15ULL >> (64 - GUESS_BITS)];
 }
 
 /* The slot of a source that has none yet, or no more. Its number on success, a negative number without room. */
 static __always_inline int enter(const struct source *source, __u32 number, bool *is_new)
 {
-	__u32 slot, state = RESERVED, *found;
-	__u64 *holds = NULL;
+	struct word slot = { .at = 0 }, index = { .at = number };
+	__u32 state = RESERVED, *found;
 	struct owner *owner;
+	__u64 *holds;
 
-	if (!bpf_map_lookup_elem(&listed, &source->address) || bpf_map_pop_elem(&reserved, &slot)) {
+	if (!bpf_map_lookup_elem(&listed, &source->address) || bpf_map_pop_elem(&reserved, &slot.at)) {
 		state = ORDINARY;
-		holds = bpf_map_lookup_elem(&held, &number);
+		holds = bpf_map_lookup_elem(&held, &index.at);
 		/* The cheap look first: in a flood this is where it ends. */
 		if (!holds || (__s64)*(volatile __u64 *)holds >= limit)
 			return -1;
@@ -380,60 +421,70 @@ static __always_inline int enter(const struct source *source, __u32 number, bool
 		 * get in; the next frame does.
 		 */
 		__sync_fetch_and_add(holds, 1);
-		if ((__s64)*(volatile __u64 *)holds > limit || bpf_map_pop_elem(&ordinary, &slot)) {
+		if ((__s64)*(volatile __u64 *)holds > limit || bpf_map_pop_elem(&ordinary, &slot.at)) {
 			__sync_fetch_and_add(holds, -1);
 			return -1;
 		}
 	}
-	owner = bpf_map_lookup_elem(&owners, &slot);
+	owner = bpf_map_lookup_elem(&owners, &slot.at);
 	if (!owner)
 		return -1;
 	/* Before it can be found. */
 	owner->address = source->address | (__u64)number << 48;
 	owner->interface = source->interface;
-	if (!bpf_map_update_elem(&slots, source, &slot, BPF_NOEXIST)) {
+	if (!bpf_map_update_elem(&slots, source, &slot.at, BPF_NOEXIST)) {
 		/* User space looks for this. */
 		*(volatile __u32 *)&owner->state = state;
 		*is_new = true;
-		return slot;
+		return slot.at;
 	}
 	/* Another CPU was first, or there is no memory. */
 	owner->address = 0;
 	owner->interface = 0;
 	if (state == RESERVED) {
-		bpf_map_push_elem(&reserved, &slot, 0);
+		bpf_map_push_elem(&reserved, &slot.at, 0);
 	} else {
-		bpf_map_push_elem(&ordinary, &slot, 0);
-		__sync_fetch_and_add(holds, -1);
+		bpf_map_push_elem(&ordinary, &slot.at, 0);
+		/*
+		 * Looked up again: without CAP_PERFMON the verifier also walks the way that a CPU takes which mispredicts
+		 * where the state was compared, and there the old pointer is none.
+		 */
+		holds = bpf_map_lookup_elem(&held, &index.at);
+		if (holds)
+			__sync_fetch_and_add(holds, -1);
 	}
 	found = bpf_map_lookup_elem(&slots, source);
 	if (!found)
 		return -1;
-	slot = read_once(found);
-	return is_owned(slot, source) ? slot : -1;
+	slot.at = read_once(found);
+	return is_owned(slot.at, source) ? slot.at : -1;
 }
 
-static __always_inline void tally(__u32 slot, const struct wire *wire)
+/* Counts in the slot that the key has, which has the place in the tallies after that. */
+static __always_inline void tally(struct word *key, __u64 frames, __u64 bytes)
 {
-	__u32 mine = column(), at = mine * rows + slot;
-	struct tally *tally = bpf_map_lookup_elem(&tallies, &at);
+	__u32 mine = column();
+	struct tally *tally;
 	__u64 now;
 
+	key->at += mine * rows;
+	tally = bpf_map_lookup_elem(&tallies, &key->at);
 	if (!tally)
 		return;
 	now = bpf_ktime_get_coarse_ns();
 	if (!tally->frames)
 		tally->first = now;
 	tally->last = now;
-	add(&tally->frames, wire->frames, mine);
-	add(&tally->bytes, wire->bytes, mine);
+	add(&tally->frames, frames, mine);
+	add(&tally->bytes, bytes, mine);
 }
 
 /* A frame of nobody who has a slot. What it returns is how much of the frame user space gets to read. */
 static __noinline int stranger(struct __sk_buff *skb, const struct source *source, const struct wire *wire)
 {
-	__u32 mine = column(), *found, number, at;
+	__u32 mine = column(), *found, number;
 	struct books *books;
+	struct word key;
 	bool is_new = false;
 	int slot = -1;
 
@@ -441,8 +492,8 @@ static __noinline int stranger(struct __sk_buff *skb, const struct source *sourc
 	if (!found)
 		return 0;
 	number = read_once(found);
-	at = number * columns + mine;
-	books = bpf_map_lookup_elem(&all_books, &at);
+	key.at = number * columns + mine;
+	books = bpf_map_lookup_elem(&all_books, &key.at);
 	if (!books)
 		return 0;
 	if (skb->len < ETHERNET_HEADER) {
@@ -455,52 +506,83 @@ static __noinline int stranger(struct __sk_buff *skb, const struct source *sourc
 		add(&books->untracked_bytes, wire->bytes, mine);
 		return 0;
 	}
-	tally(slot, wire);
+	key.at = slot;
+	tally(&key, wire->frames, wire->bytes);
 	if (!is_new)
 		return 0;
 	add(&books->arrivals, 1, mine);
 	return ETHERNET_HEADER;
 }
 
+/*
+ * A frame that is not found where its source was last, or not one frame. It is a function of its own to spare the others
+ * what it keeps on the stack: see count.
+ */
+static __noinline int long_way(struct __sk_buff *skb)
+{
+	/* Written in whole words, see struct word. */
+	union {
+		__u64 words[2];
+		struct source source;
+	} at = { .words = { 0, skb->ifindex } };
+	struct wire wire = { .frames = 1, .bytes = skb->len };
+	struct word key = { .at = 0 };
+	__u32 *found, slot;
+	__u64 *guess, newest;
+
+	/* A runt has no source. */
+	if (skb->len < ETHERNET_HEADER || bpf_skb_load_bytes(skb, SOURCE_OFFSET, &at.source.address, 6))
+		return stranger(skb, &at.source, &wire);
+	if (skb->gso_size)
+		super_frame(skb, &wire);
+	found = bpf_map_lookup_elem(&slots, &at.source);
+	if (!found)
+		return stranger(skb, &at.source, &wire);
+	slot = read_once(found);
+	/* Forgotten while it was looked up? */
+	if (!is_owned(slot, &at.source))
+		return stranger(skb, &at.source, &wire);
+	guess = guesses_of(at.source.address, at.source.interface);
+	newest = *guess;
+	/* A super-frame has not asked there. */
+	if ((__u32)newest != slot && newest >> 32 != slot)
+		*guess = newest << 32 | slot;
+	key.at = slot;
+	tally(&key, wire.frames, wire.bytes);
+	return 0;
+}
+
 /* Classic BPF's way to the packet: no call of a helper, and the program ends where there is nothing to read. */
 unsigned long long load_half(void *skb, unsigned long long at) asm("llvm.bpf.load.half");
 unsigned long long load_word(void *skb, unsigned long long at) asm("llvm.bpf.load.word");
 
+/*
+ * What nearly all frames go through. Without CAP_PERFMON the kernel puts a speculation barrier behind the first store into
+ * each eight bytes of the stack, and each costs as much as all that this does otherwise. So it keeps there what the
+ * kernel wants to be there, one key, and nothing else.
+ */
 SEC("socket")
 int count(struct __sk_buff *skb)
 {
-	struct source source = { .address = 0, .interface = skb->ifindex };
-	struct wire wire = { .frames = 1, .bytes = skb->len };
-	__u32 *found, slot, guess;
+	__u64 address, newest;
+	struct word key;
 
 	if (direction == DIRECTION_IN && skb->pkt_type == PACKET_OUTGOING)
 		return 0;
 	if (direction == DIRECTION_OUT && skb->pkt_type != PACKET_OUTGOING)
 		return 0;
-	/* A runt has no source. */
-	if (skb->len < ETHERNET_HEADER)
-		return stranger(skb, &source, &wire);
+	if (skb->len < ETHERNET_HEADER || skb->gso_size)
+		return long_way(skb);
 	/* The loads are of big-endian numbers; an address is kept as it lies in the frame. */
-	source.address = __builtin_bswap64(load_half(skb, SOURCE_OFFSET) << 32 | load_word(skb, SOURCE_OFFSET + 2)) >> 16;
-	if (skb->gso_size)
-		super_frame(skb, &wire);
-	guess = guess_of(&source);
-	slot = guesses[guess];
-	if (!is_settled(slot, &source)) {
-		slot = guesses[guess + 1];
-		if (!is_settled(slot, &source)) {
-			found = bpf_map_lookup_elem(&slots, &source);
-			if (!found)
-				return stranger(skb, &source, &wire);
-			slot = read_once(found);
-			/* Forgotten while it was looked up? */
-			if (!is_owned(slot, &source))
-				return stranger(skb, &source, &wire);
-			guesses[guess + 1] = guesses[guess];
-			guesses[guess] = slot;
-		}
+	address = __builtin_bswap64(load_half(skb, SOURCE_OFFSET) << 32 | load_word(skb, SOURCE_OFFSET + 2)) >> 16;
+	newest = *guesses_of(address, again(&skb->ifindex));
+	key.at = newest;
+	if (!is_settled(&key, address, skb)) {
+		key.at = newest >> 32;
+		if (!is_settled(&key, address, skb))
+			return long_way(skb);
 	}
-	tally(slot, &wire);
+	tally(&key, 1, again(&skb->len));
 	return 0;
 }
 
