@@ -83,6 +83,8 @@ struct Maps {
     reserved: Queue<MapData, u32>,
     listed: HashMap<MapData, u64, u32>,
     interfaces: HashMap<MapData, u32, u32>,
+    /// Indexes of interfaces, and the numbers of the books that are to have them; newer claims go first and stand last.
+    claims: Vec<(u32, u32)>,
     /// The keys of `listed`.
     reserved_for: HashSet<Mac>,
     /// The roster's generation that they are of.
@@ -175,6 +177,7 @@ impl Engine {
             reserved: take(&mut ebpf, "reserved")?.try_into()?,
             listed: take(&mut ebpf, "listed")?.try_into()?,
             interfaces: take(&mut ebpf, "interfaces")?.try_into()?,
+            claims: Vec::new(),
             reserved_for: HashSet::new(),
             reserved_at: None,
             told: false,

@@ -55,6 +55,38 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Gives an interface to whoever claimed it last, unless it is theirs: their sources go on with what they have.
+    ///
+    /// When two interfaces change names, and change back, each of their shares takes and leaves both, in any order. Whoever
+    /// had an interface taken away and did not leave it gets it back.
+    fn hand_over(&self, maps: &mut Maps, index: u32) {
+        let Some(number) = maps.claimant(index) else { return };
+        if maps.interfaces.get(&index, 0).is_ok_and(|now| now == number) {
+            return;
+        }
+        for (slot, owner) in self.tables.owned(number) {
+            let key = key(owner.mac, index);
+            // Dismissed sources are nobody's to give back.
+            if !self.tables.retarget(slot, index) {
+                continue;
+            }
+            // What is there counts for books that have had the interface so far, and are about to learn.
+            match maps.slots.get(&key, 0) {
+                Ok(there) if there == slot => continue,
+                Ok(other) => self.tables.park(other),
+                Err(_) => {}
+            }
+            if let Err(error) = maps.slots.insert(key, slot, 0) {
+                maps.refused(&error, "insert into");
+            }
+        }
+        if let Err(error) = maps.interfaces.insert(index, number, 0) {
+            maps.refused(&error, "insert into");
+        }
+    }
+}
+
 impl Share {
     /// Gives a source a free slot that is in the hash from now on.
     fn insert(&self, maps: &mut Maps, mac: Mac, place: Place) -> Option<Slot> {
@@ -94,26 +126,13 @@ const BPF_NOEXIST: u64 = 1;
 impl Tallies for Share {
     fn target(&mut self, index: u32) {
         if self.interface != Some(index) {
-            // The interface was made anew, or came back: its sources go on with what they have.
             self.release();
-            let tables = &self.engine.tables;
-            let mut maps = self.engine.maps.lock();
-            for (slot, owner) in tables.owned(self.number) {
-                tables.set_owner(slot, Owner { interface: index, ..owner });
-                // What is there counts for books that have had the interface so far, and are about to learn.
-                if let Ok(other) = maps.slots.get(&key(owner.mac, index), 0) {
-                    tables.park(other);
-                }
-                if let Err(error) = maps.slots.insert(key(owner.mac, index), slot, 0) {
-                    maps.refused(&error, "insert into");
-                }
-            }
+            self.interface = Some(index);
         }
-        self.interface = Some(index);
         let mut maps = self.engine.maps.lock();
-        if let Err(error) = maps.interfaces.insert(index, self.number, 0) {
-            maps.refused(&error, "insert into");
-        }
+        maps.disclaim(self.number);
+        maps.claims.push((index, self.number));
+        self.engine.hand_over(&mut maps, index);
     }
 
     fn release(&mut self) {
@@ -133,7 +152,10 @@ impl Tallies for Share {
 
     fn close(&mut self) {
         if let Some(interface) = self.interface {
-            self.engine.maps.lock().leave(interface, self.number);
+            let mut maps = self.engine.maps.lock();
+            maps.disclaim(self.number);
+            maps.leave(interface, self.number);
+            self.engine.hand_over(&mut maps, interface);
         }
     }
 
@@ -196,8 +218,9 @@ impl Tallies for Share {
     }
 
     fn dismiss(&mut self, mac: Mac, slot: Slot) -> bool {
-        let is_forgotten =
-            self.interface.is_none_or(|interface| self.engine.maps.lock().forget(&key(mac, interface), slot));
+        // Both at once: whoever gives the interface back meanwhile must not take the source for one that stays.
+        let mut maps = self.engine.maps.lock();
+        let is_forgotten = self.interface.is_none_or(|interface| maps.forget(&key(mac, interface), slot));
         if is_forgotten {
             self.engine.tables.leave(slot);
         }
@@ -272,6 +295,15 @@ impl Maps {
             Err(error) => Err(error),
         };
         removed.map_or_else(|error| self.is_expected(&error, "remove from", libc::ENOENT), |()| true)
+    }
+
+    /// Who claimed an interface last.
+    fn claimant(&self, interface: u32) -> Option<u32> {
+        self.claims.iter().rev().find(|(index, _)| *index == interface).map(|(_, number)| *number)
+    }
+
+    fn disclaim(&mut self, number: u32) {
+        self.claims.retain(|(_, claimant)| *claimant != number);
     }
 
     /// Counts no more newcomers of an interface, unless another's books have taken it over.

@@ -162,6 +162,13 @@ impl Tables {
         }
     }
 
+    /// Moves a slot to another interface, or back from having been parked. False if it is leaving.
+    pub(super) fn retarget(&self, slot: Slot, interface: u32) -> bool {
+        let Some([_, second]) = self.owner_words(slot) else { return false };
+        let moved = |word: u64| (word & LEAVING == 0).then_some(word & !INTERFACE | u64::from(interface));
+        second.fetch_update(Ordering::Release, Ordering::Relaxed, moved).is_ok()
+    }
+
     /// Says whose a slot is.
     pub(super) fn set_owner(&self, slot: Slot, owner: Owner) {
         let Some([first, second]) = self.owner_words(slot) else { return };

@@ -141,6 +141,75 @@ fn an_interface_is_counted_for_whoever_took_it_last() {
     assert_eq!((first.newcomers(), second.newcomers()), (Vec::new(), Vec::new()));
 }
 
+/// Two interfaces change names, and change back before the slower of two threads has heard of it.
+#[test]
+fn an_interface_goes_back_to_who_did_not_leave_it() {
+    const OTHER: u32 = 77;
+    let Some(engine) = engine(WANTS) else { return };
+    let (mut quick, mut slow) = (engine.share().unwrap(), engine.share().unwrap());
+    quick.target(LOOPBACK);
+    slow.target(OTHER);
+    let (known, new) = (frame([2, 0, 0, 0, 0, 7], 60), frame([2, 0, 0, 0, 0, 8], 60));
+    run(&engine, &known, 2);
+    let [met] = quick.newcomers()[..] else { panic!("one newcomer") };
+    quick.accept(met.slot);
+    // The same address has been heard on the other one.
+    let taken = slow.admit(met.mac, Place::Ordinary).unwrap();
+
+    quick.target(OTHER);
+    quick.target(LOOPBACK);
+    run(&engine, &known, 1);
+    slow.target(LOOPBACK);
+    run(&engine, &known, 3);
+    slow.target(OTHER);
+    run(&engine, &known, 4);
+    assert_eq!(run(&engine, &new, 1), 14, "a notice");
+    assert_eq!((quick.read(met.slot).frames, slow.read(taken).frames), (2 + 1 + 4, 3));
+    let [newcomer] = quick.newcomers()[..] else { panic!("one newcomer") };
+    assert_eq!(quick.read(newcomer.slot).frames, 1);
+    quick.accept(newcomer.slot);
+
+    // One that is gone gives back what it took, and does not get back what it had.
+    slow.target(LOOPBACK);
+    run(&engine, &known, 1);
+    assert!(slow.dismiss(met.mac, taken));
+    slow.grace();
+    assert_eq!(slow.read(taken).frames, 4);
+    slow.free(taken, Place::Ordinary);
+    drop(slow);
+    run(&engine, &known, 5);
+    assert_eq!(quick.read(met.slot).frames, 2 + 1 + 4 + 5);
+    quick.release();
+    assert_eq!(run(&engine, &frame([2, 0, 0, 0, 0, 9], 60), 1), 0, "nobody's");
+    assert_eq!(quick.newcomers(), []);
+}
+
+/// Bound again to the interface that it has: what another took meanwhile, and let go of, is the same source's.
+#[test]
+fn a_source_keeps_its_slot_through_a_takeover() {
+    let Some(engine) = engine(WANTS) else { return };
+    let (mut first, mut second) = (engine.share().unwrap(), engine.share().unwrap());
+    first.target(LOOPBACK);
+    let frame = frame([2, 0, 0, 0, 0, 7], 60);
+    run(&engine, &frame, 1);
+    let [met] = first.newcomers()[..] else { panic!("one newcomer") };
+    first.accept(met.slot);
+    second.target(LOOPBACK);
+    run(&engine, &frame, 1);
+    assert!(first.dismiss(met.mac, met.slot), "while another has the interface");
+    second.release();
+    assert_eq!(run(&engine, &frame, 1), 14, "dismissed, so it is new");
+    let [again] = first.newcomers()[..] else { panic!("one newcomer") };
+    assert_ne!(again.slot, met.slot);
+    first.accept(again.slot);
+    second.target(LOOPBACK);
+    second.release();
+    first.target(LOOPBACK);
+    run(&engine, &frame, 2);
+    assert_eq!((first.read(met.slot).frames, first.read(again.slot).frames), (2, 3));
+    assert_eq!(first.newcomers(), []);
+}
+
 #[test]
 fn there_is_an_end_of_interfaces() {
     let Some(engine) = engine(WANTS) else { return };
