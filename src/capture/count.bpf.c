@@ -396,10 +396,10 @@ static __always_inline bool is_settled(struct word *key, __u64 address, struct _
  */
 static __always_inline __u64 *guesses_of(__u64 address, __u64 interface)
 {
-	__u64 number = address ^ interface << 32 ^ seed;
+	__u64 number = address ^ interface << 48;
 
-	/* Knuth's multiplicative hash, with the golden ratio of 2^64. */
-	return &guesses[number * 0x9e3779b97f4a7c15ULL >> (64 - GUESS_BITS)];
+	/* A multiplicative hash. The factor is what nobody knows: with a known one, some differences always collide. */
+	return &guesses[number * (seed | 1) >> (64 - GUESS_BITS)];
 }
 
 /* The slot of a source that has none yet, or no more. Its number on success, a negative number without room. */
