@@ -11,7 +11,7 @@
 //! listed. Kernel memory is bounded by that, however many interfaces there are:
 //!
 //! ```text
-//! slots × (126 + 32 × columns) + 1,024 × 32 × columns + 2.5 million + listed addresses × about 100 bytes,
+//! slots × (128 + 32 × columns) + 1,024 × 32 × columns + 2.5 million + listed addresses × about 100 bytes,
 //! slots = --sources.max-total + 4,096, columns = CPUs (64 at most) + 1
 //! ```
 //! It is released with the last descriptor, however the process ends.
