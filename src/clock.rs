@@ -52,6 +52,23 @@ pub fn steady_ms(monotonic_ns: u64) -> u64 {
     STEADY_ORIGIN_MS + monotonic_ns / 1_000_000
 }
 
+/// By how many nanoseconds this process's monotonic clock is ahead of the machine's, which is what the kernel's own
+/// times are of: a time namespace may shift it (time_namespaces(7)).
+pub fn namespace_ns() -> i64 {
+    std::fs::read_to_string("/proc/self/timens_offsets")
+        .ok()
+        .as_deref()
+        .and_then(monotonic_offset)
+        .unwrap_or(0)
+}
+
+/// From lines of a clock's name, seconds and nanoseconds.
+fn monotonic_offset(offsets: &str) -> Option<i64> {
+    let mut words = offsets.lines().find_map(|line| line.strip_prefix("monotonic"))?.split_whitespace();
+    let (seconds, nanoseconds): (i64, i64) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
+}
+
 /// A clock set before 1970 counts as 1970: a machine without a battery may start there.
 fn milliseconds(time: rustix::time::Timespec) -> u64 {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
@@ -66,4 +83,22 @@ pub fn unix_seconds(time: SystemTime) -> f64 {
 /// A deadline that has passed or lies ahead, as a time-out from now.
 pub fn until(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_namespaces_offset_is_read() {
+        let told = "monotonic      200000         5\nboottime            7         0\n";
+        assert_eq!(monotonic_offset(told), Some(200_000_000_000_005));
+        // As the kernel writes what is less than nothing: the nanoseconds are added.
+        assert_eq!(monotonic_offset("monotonic -2 500000000\n"), Some(-1_500_000_000));
+        for told in
+            ["", "monotonic\n", "monotonic x 0\n", "boottime 1 2\n", "monotonic 9223372036854775807 0\n"]
+        {
+            assert_eq!(monotonic_offset(told), None, "{told}");
+        }
+    }
 }

@@ -84,6 +84,34 @@ fn auto_takes_the_kernel_and_says_so() {
     }
 }
 
+/// The program reads the machine's clock, and macwatch that of its time namespace.
+#[test]
+fn times_are_right_in_a_time_namespace() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let mut command = ours.command("unshare");
+    command.args(["--time", "--monotonic", "200000", "--", BINARY]);
+    command.args("-i mw0 --capture.engine kernel --sources.idle-timeout 1h".split_whitespace());
+    let exporter = Exporter::spawn(&ours, command);
+    exporter.wait_ready();
+    exporter.wait_up("mw0");
+    send(&theirs, "peer0", &[frame(source(1), 60)]);
+    let series = |seen| {
+        format!(
+            "macwatch_source_{seen}_seen_timestamp_seconds{{interface=\"mw0\",source_mac=\"{}\"}}",
+            source(1)
+        )
+    };
+    exporter.wait_page("its first frame", |page| page.get(&series("first")).is_some());
+    exporter.wait_page("a newer one", |page| {
+        send(&theirs, "peer0", &[frame(source(1), 60)]);
+        page.value(&series("last")) > page.value(&series("first"))
+    });
+}
+
 #[test]
 fn auto_falls_back_with_one_line_that_says_why() {
     if !root() {

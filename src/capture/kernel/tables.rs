@@ -69,6 +69,8 @@ pub(super) struct Tables {
     tallies: Mapped,
     books: Mapped,
     held: Mapped,
+    /// How far our clock is ahead of the one that the program reads.
+    ahead_ns: i64,
 }
 
 /// The owner of a slot.
@@ -96,6 +98,7 @@ impl Tables {
             tallies: Mapped::new(tallies, size.tallies() as usize * TALLY_WORDS)?,
             books: Mapped::new(books, size.books() as usize * BOOKS_WORDS)?,
             held: Mapped::new(held, size.interfaces as usize)?,
+            ahead_ns: clock::namespace_ns(),
         })
     }
 
@@ -207,8 +210,9 @@ impl Tables {
             }
         }
         if last_ns > 0 {
-            reading.first_steady_ms = clock::steady_ms(first_ns.min(last_ns));
-            reading.last_steady_ms = clock::steady_ms(last_ns);
+            let ours = |ns: u64| clock::steady_ms(ns.saturating_add_signed(self.ahead_ns));
+            reading.first_steady_ms = ours(first_ns.min(last_ns));
+            reading.last_steady_ms = ours(last_ns);
         }
         reading
     }
