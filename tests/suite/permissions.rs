@@ -93,7 +93,10 @@ fn cap_net_raw_is_all_it_takes() {
     exporter.wait_ready();
     exporter.wait_up("mw0");
     send(&theirs, "peer0", &vec![frame(source(1), 60); 3]);
-    exporter.wait_frames("mw0", 3.0);
+    let page = exporter.wait_frames("mw0", 3.0);
+    let info =
+        format!("macwatch_interface_info{{interface=\"mw0\",engine=\"{}\",", Engine::under_test().name());
+    assert_eq!(page.matching(&info).count(), 1);
 
     // More of them than there are spare sockets from the start.
     for n in 1..=20 {
