@@ -18,7 +18,7 @@ use crate::tally::{Newcomer, Outside, Place, Reading, Slot, Tallies};
 pub struct Share {
     engine: Arc<Engine>,
     /// The number of its books.
-    number: u32,
+    pub(super) number: u32,
     /// The index of the interface.
     interface: Option<u32>,
     /// Arrivals that had been counted when the table was last looked through,
@@ -27,6 +27,8 @@ pub struct Share {
     waiting: usize,
     /// and whether there may be more.
     look_again: bool,
+    /// Slots that the hash would not let go of with the interface: they may be counted in for good.
+    stuck: HashSet<Slot>,
 }
 
 impl Engine {
@@ -51,6 +53,7 @@ impl Engine {
             arrivals: 0,
             waiting: 0,
             look_again: false,
+            stuck: HashSet::new(),
         })
     }
 }
@@ -145,7 +148,9 @@ impl Tallies for Share {
         self.engine.grace();
         let mut maps = self.engine.maps.lock();
         for (slot, owner) in self.engine.tables.owned(self.number) {
-            maps.forget(&key(owner.mac, owner.interface), slot);
+            if !maps.forget(&key(owner.mac, owner.interface), slot) {
+                self.stuck.insert(slot);
+            }
             self.engine.tables.park(slot);
         }
     }
@@ -171,11 +176,13 @@ impl Tallies for Share {
         self.arrivals = arrivals;
         let mut found = self.engine.tables.newcomers(self.number);
         self.waiting = found.len();
-        // Once released, nobody inserts any more, and nobody is in the hash.
+        // Once released, nobody inserts any more, and nobody is in the hash. Nor is who was met just before another's
+        // books took the interface over.
         if self.interface.is_some() {
             let maps = self.engine.maps.lock();
             found.retain(|(slot, owner)| {
-                maps.slots.get(&key(owner.mac, owner.interface), 0).is_ok_and(|found| found == *slot)
+                owner.is_parked()
+                    || maps.slots.get(&key(owner.mac, owner.interface), 0).is_ok_and(|found| found == *slot)
             });
         }
         found.into_iter().map(|(slot, owner)| Newcomer { mac: owner.mac, slot, place: owner.place }).collect()
@@ -220,7 +227,8 @@ impl Tallies for Share {
     fn dismiss(&mut self, mac: Mac, slot: Slot) -> bool {
         // Both at once: whoever gives the interface back meanwhile must not take the source for one that stays.
         let mut maps = self.engine.maps.lock();
-        let is_forgotten = self.interface.is_none_or(|interface| maps.forget(&key(mac, interface), slot));
+        let is_forgotten = !self.stuck.contains(&slot)
+            && self.interface.is_none_or(|interface| maps.forget(&key(mac, interface), slot));
         if is_forgotten {
             self.engine.tables.leave(slot);
         }
@@ -249,7 +257,10 @@ impl Tallies for Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.close();
-        self.engine.maps.lock().numbers.push(self.number);
+        // Whoever had the number next would take what has not been freed, having been refused, for a source of its own.
+        if self.engine.tables.owned(self.number).next().is_none() {
+            self.engine.maps.lock().numbers.push(self.number);
+        }
     }
 }
 

@@ -85,6 +85,13 @@ pub(super) struct Owner {
     pub(super) is_accepted: bool,
 }
 
+impl Owner {
+    /// Whether another's books have taken over what it counted.
+    pub(super) fn is_parked(&self) -> bool {
+        self.interface == 0
+    }
+}
+
 impl Tables {
     /// Maps the arrays.
     ///

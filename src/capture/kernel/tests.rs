@@ -184,6 +184,27 @@ fn an_interface_goes_back_to_who_did_not_leave_it() {
     assert_eq!(quick.newcomers(), []);
 }
 
+/// Met, and taken over before anybody looked: its frames are in the books all the same.
+#[test]
+fn a_newcomer_is_found_after_a_takeover() {
+    let Some(engine) = engine(WANTS) else { return };
+    let (mut first, mut second) = (engine.share().unwrap(), engine.share().unwrap());
+    first.target(LOOPBACK);
+    second.target(77);
+    let source = [2, 0, 0, 0, 0, 7];
+    second.admit(Mac::new(source), Place::Ordinary).unwrap();
+    run(&engine, &frame(source, 60), 2);
+    second.target(LOOPBACK);
+    run(&engine, &frame(source, 60), 1);
+    let [met] = first.newcomers()[..] else { panic!("one newcomer") };
+    assert_eq!(first.read(met.slot).frames, 2);
+    first.accept(met.slot);
+    assert!(first.dismiss(met.mac, met.slot));
+    first.grace();
+    first.free(met.slot, met.place);
+    assert_eq!(first.newcomers(), []);
+}
+
 /// Bound again to the interface that it has: what another took meanwhile, and let go of, is the same source's.
 #[test]
 fn a_source_keeps_its_slot_through_a_takeover() {
@@ -218,6 +239,24 @@ fn there_is_an_end_of_interfaces() {
     assert!(error.contains("1024 interfaces at the most"), "{error}");
     shares.pop();
     engine.share().unwrap();
+}
+
+/// Slots that could not be freed are lost, and their interface's number with them.
+#[test]
+fn a_number_that_has_slots_is_nobody_elses() {
+    let Some(engine) = engine(WANTS) else { return };
+    let mut first = engine.share().unwrap();
+    first.target(LOOPBACK);
+    run(&engine, &frame([2, 0, 0, 0, 0, 7], 60), 1);
+    let number = first.number;
+    drop(first);
+    let mut second = engine.share().unwrap();
+    assert_ne!(second.number, number);
+    second.target(LOOPBACK);
+    assert_eq!(second.newcomers(), []);
+    let number = second.number;
+    drop(second);
+    assert_eq!(engine.share().unwrap().number, number, "given back");
 }
 
 #[test]
