@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::common::exporter::BINARY;
-use crate::common::frames::{frame, send, source};
+use crate::common::frames::{frame, send, source, text};
 use crate::common::{Exporter, Namespace, Program, root, veth, wait_until};
 
 /// Refuses bpf(2) with the error that it is given, and becomes its arguments.
@@ -102,7 +102,7 @@ fn times_are_right_in_a_time_namespace() {
     let series = |seen| {
         format!(
             "macwatch_source_{seen}_seen_timestamp_seconds{{interface=\"mw0\",source_mac=\"{}\"}}",
-            source(1)
+            text(source(1))
         )
     };
     exporter.wait_page("its first frame", |page| page.get(&series("first")).is_some());
