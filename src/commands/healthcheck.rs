@@ -19,8 +19,8 @@ pub(super) fn run(args: &HealthcheckArgs) -> Result<(), Failure> {
             Ok(()) => continue,
             Err(why) => why,
         };
-        let remedy = "is macwatch running, and is this where it listens? It does not tell this command; \
-                      set MACWATCH_WEB_LISTEN_ADDRESS for both";
+        let remedy = "is macwatch running, and does it listen there? This command knows the options of its own line \
+                      and MACWATCH_WEB_LISTEN_ADDRESS, which both read";
         return Err(Failure::Cannot(format!("{address} does not answer: {why}; {remedy}")));
     }
     let all: Vec<String> = listen.iter().map(ToString::to_string).collect();
@@ -29,10 +29,12 @@ pub(super) fn run(args: &HealthcheckArgs) -> Result<(), Failure> {
 
 /// One of the addresses of a name is enough: the exporter listens on those that this machine has.
 fn ask(listen: &ListenAddress) -> io::Result<()> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "it has no address on this machine");
     for address in listen.from_here()? {
         match probe::ask(address, PATIENCE) {
             Ok(()) => return Ok(()),
+            // A family that this machine does not use says nothing of the exporter.
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
             Err(error) => last = error,
         }
     }
