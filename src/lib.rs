@@ -48,7 +48,7 @@
 //!
 //! The main thread runs a tokio runtime for netlink, signals and connections. Each interface has a capture
 //! thread that sleeps until frames, or notices of new sources, arrive. Pages are rendered on a blocking thread that comes and goes,
-//! and passwords are compared on another, one at a time.
+//! and passwords are compared on two others, one of scrapers and one of strangers at a time.
 //! Capabilities are dropped before the second thread exists.
 //!
 //! # What a failure costs

@@ -13,8 +13,11 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Longest that a word waits for a manager whose queue is full.
+/// Longest that the first word of being ready waits for a manager whose queue is full; without it the start fails.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Longest that any other does. Whoever scrapes waits as long.
+const HASTE: Duration = Duration::from_millis(20);
 
 /// Longest line that is told of the service's state; what is behind it is cut off.
 const LINE: usize = 300;
@@ -27,6 +30,8 @@ pub struct Manager {
     watchdog: Option<Duration>,
     /// The log has been told that it cannot be told.
     silent: AtomicBool,
+    /// It knows that the service is ready, or was.
+    started: AtomicBool,
 }
 
 impl Manager {
@@ -51,7 +56,7 @@ impl Manager {
         let ours = env::var_os("WATCHDOG_PID").is_none()
             || number("WATCHDOG_PID") == Some(std::process::id().into());
         let watchdog = number("WATCHDOG_USEC").filter(|usec| ours && *usec > 0).map(Duration::from_micros);
-        Self { socket, watchdog, silent: AtomicBool::new(false) }
+        Self { socket, watchdog, silent: AtomicBool::new(false), started: AtomicBool::new(false) }
     }
 
     /// Whether there is somebody to tell.
@@ -66,7 +71,8 @@ impl Manager {
 
     /// The service does what it is for, or does again after a reload.
     pub fn ready(&self, line: &str) {
-        self.tell(&format!("READY=1\n{}", status(line)));
+        let patience = if self.started.swap(true, Ordering::Relaxed) { HASTE } else { PATIENCE };
+        self.tell_within(patience, &format!("READY=1\n{}", status(line)));
     }
 
     /// It reads its configuration anew; [`Self::ready`] follows.
@@ -97,8 +103,15 @@ impl Manager {
     }
 
     fn tell(&self, words: &str) {
+        self.tell_within(HASTE, words);
+    }
+
+    fn tell_within(&self, patience: Duration, words: &str) {
         let Some((socket, address)) = &self.socket else { return };
-        if let Err(error) = socket.send_to_addr(words.as_bytes(), address)
+        let told = socket
+            .set_write_timeout(Some(patience))
+            .and_then(|()| socket.send_to_addr(words.as_bytes(), address));
+        if let Err(error) = told
             && !self.silent.swap(true, Ordering::Relaxed)
         {
             tracing::warn!(%error, "cannot tell the service manager how things are");
@@ -113,7 +126,6 @@ fn open(name: &OsString) -> io::Result<(UnixDatagram, SocketAddr)> {
         _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "it is neither a path nor abstract")),
     };
     let socket = UnixDatagram::unbound()?;
-    socket.set_write_timeout(Some(PATIENCE))?;
     Ok((socket, address))
 }
 
@@ -135,8 +147,12 @@ mod tests {
         let name = format!("macwatch-test-{}", std::process::id());
         let by_name = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         for (socket, text) in [(by_path, path.into_os_string()), (by_name, format!("@{name}").into())] {
-            let manager =
-                Manager { socket: Some(open(&text).unwrap()), watchdog: None, silent: AtomicBool::default() };
+            let manager = Manager {
+                socket: Some(open(&text).unwrap()),
+                watchdog: None,
+                silent: AtomicBool::default(),
+                started: AtomicBool::default(),
+            };
             manager.ready("one\ntwo");
             manager.extend(Duration::from_secs(2), "Waiting");
             let mut heard = [0; 256];

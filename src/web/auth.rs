@@ -20,6 +20,7 @@ use tokio::task::spawn_blocking;
 
 use super::config;
 use super::places::Places;
+use super::turns::Origin;
 
 /// Comparisons at a time in each queue: one core is enough for strangers.
 const AT_WORK: usize = 1;
@@ -126,7 +127,8 @@ impl Doorman {
             return Verdict::Right;
         }
         let queue = if scraper { &self.scrapers } else { &self.strangers };
-        let Some(_place) = queue.places.take(peer) else { return Verdict::Busy };
+        let who = if scraper { peer.map(Origin::alone) } else { None }.unwrap_or_else(|| Origin::of(peer));
+        let Some(_place) = queue.places.take(who) else { return Verdict::Busy };
         let Ok(turn) = Arc::clone(&queue.turns).acquire_owned().await else { return Verdict::Busy };
         // Somebody may have asked the same meanwhile: those who come together are compared once.
         if known.is_some() && self.right.lock().tags.contains(&tag) {
@@ -256,8 +258,9 @@ mod tests {
     fn a_scraper_waits_for_no_stranger() {
         let (doorman, users) = (Doorman::new().unwrap(), users(&[("ann", "one")]));
         let peer = |n: u8| Some(IpAddr::from([192, 0, 2, n]));
-        let taken: Vec<_> =
-            (0..99).flat_map(|n| [(); 4].map(|()| doorman.strangers.places.take(peer(n % 9)))).collect();
+        let taken: Vec<_> = (0..99)
+            .flat_map(|n| [(); 4].map(|()| doorman.strangers.places.take(Origin::of(peer(n % 9)))))
+            .collect();
         assert_eq!(taken.iter().flatten().count(), MOST_WAITING + 1, "the ninth has its own");
         let _work = doorman.strangers.turns.try_acquire().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

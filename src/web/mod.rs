@@ -213,12 +213,12 @@ async fn serve_with(
         tracing::info!(address = %listener.local_addr()?, "listening");
     }
     let mut connections = Connections::new(server, limits);
-    let (mut refusing, mut giving_way) = (false, Spell::default());
+    let (mut refusing, mut giving_way, mut first) = (false, Spell::default(), 0);
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            accepted = accept(&listeners) => match accepted {
+            accepted = accept(&listeners, &mut first) => match accepted {
                 Ok(stream) => {
                     if std::mem::take(&mut refusing) {
                         tracing::info!("accepting connections again");
@@ -257,11 +257,14 @@ fn is_out_of_files(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
-/// The next connection on any of the listeners.
-async fn accept(listeners: &[TcpListener]) -> io::Result<TcpStream> {
+/// The next connection on any of the listeners, which have their turns: a flood on one keeps nobody from another. The
+/// one that is looked at first is behind that of the last connection.
+async fn accept(listeners: &[TcpListener], first: &mut usize) -> io::Result<TcpStream> {
     std::future::poll_fn(|context| {
-        for listener in listeners {
-            if let std::task::Poll::Ready(accepted) = listener.poll_accept(context) {
+        for step in 0..listeners.len() {
+            let at = (*first + step) % listeners.len();
+            if let std::task::Poll::Ready(accepted) = listeners[at].poll_accept(context) {
+                *first = at + 1;
                 return std::task::Poll::Ready(accepted.map(|(stream, _)| stream));
             }
         }

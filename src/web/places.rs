@@ -4,10 +4,11 @@
 //! places of the clients that it comes from, and there are never more than are shared and one for each client.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+
+use super::turns::Origin;
 
 /// See the module's docs.
 #[derive(Debug)]
@@ -15,14 +16,14 @@ pub(super) struct Places {
     shared: usize,
     /// Most of one client.
     of_one: usize,
-    taken: Mutex<HashMap<Option<IpAddr>, usize>>,
+    taken: Mutex<HashMap<Origin, usize>>,
 }
 
 /// One of them; given back however the request ends.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Places>,
-    client: Option<IpAddr>,
+    client: Origin,
 }
 
 impl Places {
@@ -31,7 +32,7 @@ impl Places {
     }
 
     /// A place; none if the client has one and all are taken.
-    pub(super) fn take(self: &Arc<Self>, client: Option<IpAddr>) -> Option<Place> {
+    pub(super) fn take(self: &Arc<Self>, client: Origin) -> Option<Place> {
         let mut taken = self.taken.lock();
         let own = taken.get(&client).copied().unwrap_or(0);
         if own > 0 && (own >= self.of_one || taken.values().sum::<usize>() >= self.shared) {
@@ -64,20 +65,22 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     #[test]
     fn each_client_has_one_and_the_others_are_shared() {
         let places = Places::new(6, 4);
-        let client = |n: u8| Some(IpAddr::from([192, 0, 2, n]));
+        let client = |n: u8| Origin::alone(IpAddr::from([192, 0, 2, n]));
         let mut of_one: Vec<_> = std::iter::from_fn(|| places.take(client(1))).collect();
         assert_eq!(of_one.len(), 4);
         let second = [places.take(client(2)), places.take(client(2))];
         assert!(second.iter().all(Option::is_some) && places.take(client(2)).is_none(), "all are taken");
         let mut first_of_each: Vec<_> = (3..9).map(|n| places.take(client(n)).unwrap()).collect();
-        first_of_each.extend(places.take(None));
+        first_of_each.extend(places.take(Origin::of(None)));
         assert_eq!(first_of_each.len(), 7);
-        assert!(places.take(client(3)).is_none() && places.take(None).is_none());
+        assert!(places.take(client(3)).is_none() && places.take(Origin::of(None)).is_none());
         // Who gives one back has no more right to it than others, unless it was the last.
         of_one.pop();
         assert!(places.take(client(1)).is_none());

@@ -17,6 +17,7 @@ use tokio::task::spawn_blocking;
 
 use super::packed::{Packed, Packer};
 use super::places::Places;
+use super::turns::Origin;
 
 /// Most requests for what is made, in the making or waiting for their turn, beside one for each client.
 const PLACES: usize = 8;
@@ -127,7 +128,7 @@ impl Makers {
     where
         M: FnOnce(&mut dyn Write) -> io::Result<Verdict> + Send + 'static,
     {
-        let place = self.places.take(client).ok_or(Failure::Busy)?;
+        let place = self.places.take(Origin::of(client)).ok_or(Failure::Busy)?;
         let turn = Arc::clone(&self.turn);
         let made = async move {
             let turn = turn.acquire_owned().await.map_err(io::Error::other)?;

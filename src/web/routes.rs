@@ -21,6 +21,7 @@ use super::packed::Packed;
 use super::render::Renderer;
 use super::resource::{Failure, Maker, Makers, Matter, Resource, Verdict, is_current};
 use super::scrapers::{self, Delivery, Receipt};
+use super::turns::Origin;
 use super::unread::Reader;
 use super::{Reload, Server, Site, Traffic, Wanted};
 
@@ -115,7 +116,9 @@ async fn metrics(
     scraper: Option<IpAddr>,
 ) -> (Answer, Option<Receipt>) {
     // A place is held while the page is made, not while a slow client reads it.
-    let place = server.places.as_ref().map(|places| places.take(peer));
+    let who = peer.filter(|peer| server.scrapers.is_remembered(*peer)).map(Origin::alone);
+    let who = who.unwrap_or_else(|| Origin::of(peer));
+    let place = server.places.as_ref().map(|places| places.take(who));
     if let Some(None) = place {
         let most = server.site.max_requests;
         let why = format!("Limit of concurrent requests reached ({most}), try again later.\n");

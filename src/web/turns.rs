@@ -22,6 +22,11 @@ use super::scrapers::Scrapers;
 pub(super) struct Origin(Option<IpAddr>);
 
 impl Origin {
+    /// One address alone: a scraper that is remembered answers for no neighbour.
+    pub(super) fn alone(address: IpAddr) -> Self {
+        Self(Some(address))
+    }
+
     /// None is the origin of all who have gone before their address could be read.
     pub(super) fn of(peer: Option<IpAddr>) -> Self {
         Self(peer.map(|peer| match peer {
@@ -67,11 +72,12 @@ impl Lane {
         queue.push_back(Arc::downgrade(ticket));
     }
 
-    /// The next connection that is still there; its client goes to the end.
+    /// The next connection that is still there; its client goes to the end. Those that are gone cost no turn, or who
+    /// opened and closed thousands would have to wait for as many.
     fn next(&mut self) -> Option<Arc<Ticket>> {
         while let Some(who) = self.order.pop_front() {
             let queue = self.waiting.get_mut(&who)?;
-            let ticket = queue.pop_front().and_then(|ticket| ticket.upgrade());
+            let ticket = std::iter::from_fn(|| queue.pop_front()).find_map(|ticket| ticket.upgrade());
             if queue.is_empty() {
                 self.waiting.remove(&who);
             } else {
@@ -246,6 +252,20 @@ mod tests {
     #[test]
     fn clients_take_turns_whatever_each_has_to_do() {
         assert_eq!(order(&[], &[1, 1, 1, 1, 2, 3, 3]), [1, 2, 3, 1, 3, 1, 1]);
+    }
+
+    #[test]
+    fn those_that_are_gone_cost_no_turn() {
+        let (mut lane, who) = (Lane::default(), [1, 2, 3].map(address));
+        let live: Vec<_> = (0..5).map(|_| Arc::<Ticket>::default()).collect();
+        (0..1000).for_each(|_| lane.enter(who[0], &Arc::default()));
+        for (at, who) in [(0, who[0]), (1, who[1]), (2, who[1]), (3, who[2]), (4, who[2])] {
+            lane.enter(who, &live[at]);
+        }
+        let order: Vec<_> = std::iter::from_fn(|| lane.next())
+            .map(|ticket| live.iter().position(|one| Arc::ptr_eq(one, &ticket)).unwrap())
+            .collect();
+        assert_eq!(order, [0, 1, 3, 2, 4]);
     }
 
     #[test]

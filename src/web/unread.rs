@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use super::body::{Body, Content};
 use super::packed::{Packed, UNPACKING, Unpacking};
 use super::scrapers::Scrapers;
+use super::turns::Origin;
 use crate::sys::heap;
 
 /// Most bytes of answers that are not taken. An answer that is longer by itself is served all the same.
@@ -87,14 +88,15 @@ impl Books {
 
     /// The reader who would be missed least, of these the one that began first; the newest stays in any case.
     fn least(&self, scrapers: &[IpAddr]) -> Option<&Reader> {
-        let mut answers: HashMap<Option<IpAddr>, usize> = HashMap::new();
+        let scraper = |peer: Option<IpAddr>| peer.filter(|peer| scrapers.contains(peer)).map(Origin::alone);
+        let who = |entry: &Entry| scraper(entry.reader.peer).unwrap_or_else(|| Origin::of(entry.reader.peer));
+        let mut answers: HashMap<Origin, usize> = HashMap::new();
         for entry in self.readers.values() {
-            *answers.entry(entry.reader.peer).or_default() += 1;
+            *answers.entry(who(entry)).or_default() += 1;
         }
         let value = |entry: &Entry| {
-            let peer = entry.reader.peer;
-            let answers = answers.get(&peer).copied().unwrap_or(0);
-            let scraper = peer.is_some_and(|peer| scrapers.contains(&peer));
+            let answers = answers.get(&who(entry)).copied().unwrap_or(0);
+            let scraper = scraper(entry.reader.peer).is_some();
             (scraper && answers <= MOST_OF_SCRAPER, answers == 1)
         };
         let older = self.readers.len().saturating_sub(1);
