@@ -1,4 +1,6 @@
 //! Encrypted connections, as curl and openssl see them.
+//!
+//! Longer than most: each kind of client's certificate is tried against each kind of demand.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
