@@ -118,13 +118,13 @@ fn listeners_have_their_turns() {
     runtime.block_on(async {
         let mut listeners = Vec::new();
         for _ in 0..2 {
-            listeners.push(tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap());
+            listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
         }
         let at = [0, 0, 0, 0, 1].map(|n: usize| listeners[n].local_addr().unwrap());
         let _clients = at.map(|address| TcpStream::connect(address).unwrap());
         let (mut first, mut order) = (0, Vec::new());
         for _ in 0..3 {
-            let stream = crate::web::accept(&listeners, &mut first).await.unwrap();
+            let stream = accept(&listeners, &mut first).await.unwrap();
             order.push(at.iter().position(|one| *one == stream.local_addr().unwrap()).unwrap());
         }
         assert_eq!(order, [0, 4, 0]);
