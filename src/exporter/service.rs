@@ -1,8 +1,9 @@
 //! The exporter as a service: whether it is ready, how it is, and whether it is alive. Kubernetes asks for that; systemd
 //! wants to be told.
 //!
-//! Alive is what serves scrapers: the reactor, which runs all this, gets its turns; the supervisor looks at the
-//! interfaces; each thread that captures comes round; and a page can be made. A part that does not answer is named in
+//! Alive is what scrapers need: the reactor, which runs all this, gets its turns; the supervisor looks at the
+//! interfaces; each thread that captures comes round; and a page can be made. That one is made here, not asked for over
+//! a connection: what a flood does to the server is no reason to end it. A part that does not answer is named in
 //! the log, and systemd is not told that the exporter is alive until it does. A part that has failed and says so, like
 //! an interface that is gone, is not stuck: starting anew would cost the others' counts and mend nothing.
 
