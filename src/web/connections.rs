@@ -12,13 +12,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, Id, JoinSet};
 
+use super::ending::Ending;
 use super::guard::{Busy, Guard, Patience};
 use super::http2::Streams;
 use super::portion::Portioned;
@@ -85,7 +85,6 @@ pub(super) struct Connections {
     /// How many each client has.
     shares: HashMap<Origin, usize>,
     next: u64,
-    graceful: GracefulShutdown,
     stopping: watch::Sender<bool>,
 }
 
@@ -123,7 +122,6 @@ impl Connections {
             ages: HashMap::new(),
             shares: HashMap::new(),
             next: 0,
-            graceful: GracefulShutdown::new(),
             stopping: watch::Sender::new(false),
         }
     }
@@ -153,9 +151,8 @@ impl Connections {
             peer,
             patience: self.limits.patience,
             busy: busy.clone(),
-            watcher: self.graceful.watcher(),
+            ending: Ending::new(self.stopping.subscribe(), self.limits.patience.first),
         };
-        let mut stopping = self.stopping.subscribe();
         let stream = Portioned::new(stream);
         let task = match client.server.site.security.as_ref().and_then(|security| security.rules().tls.clone()) {
             None => self.tasks.spawn(self.turns.pace(peer, client.http1(stream))),
@@ -163,7 +160,7 @@ impl Connections {
                 // While it agrees on how to speak, it is one of those that can be closed for others.
                 let agreed = tokio::select! {
                     agreed = tokio::time::timeout(client.patience.head, handshake::accept(stream, tls)) => agreed,
-                    _ = stopping.wait_for(|stopping| *stopping) => return,
+                    () = client.ending.clone().due() => return,
                 };
                 match agreed.map_err(io::Error::from).flatten() {
                     Ok(stream) if handshake::is_http2(&stream) => client.http2(stream).await,
@@ -254,10 +251,10 @@ impl Connections {
     /// `grace`.
     pub(super) async fn finish(mut self, grace: Duration) {
         self.stopping.send_replace(true);
-        let graceful = std::mem::take(&mut self.graceful);
-        if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
-            self.reap();
-            tracing::warn!(open = self.open(), "connections still open; closing them");
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, all).await.is_err() {
+            let open = self.tasks.len();
+            tracing::warn!(open, "connections still open; closing them");
         }
     }
 }
@@ -275,17 +272,18 @@ struct Client {
     peer: Option<IpAddr>,
     patience: Patience,
     busy: Busy,
-    watcher: Watcher,
+    ending: Ending,
 }
 
 impl Client {
     async fn http1(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
-        let Self { server, peer, patience, busy, watcher, .. } = self;
-        let at_work = busy.clone();
+        let Self { server, peer, patience, busy, ending, .. } = self;
+        let (at_work, awaited) = (busy.clone(), ending.clone());
         let reader = Reader::new(peer);
         let reads = reader.clone();
         let service = service_fn(move |request| {
             at_work.set(true);
+            awaited.asked();
             gate::answer(Arc::clone(&server), request, peer, reads.clone())
         });
         let connection = http1::Builder::new()
@@ -298,17 +296,18 @@ impl Client {
         tokio::select! {
             biased;
             () = reader.given_up() => {}
-            ended = watcher.watch(connection) => told(ended),
+            ended = ending.serve(connection) => told(ended),
         }
     }
 
     async fn http2(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
-        let Self { server, turns, peer, patience, busy, watcher } = self;
+        let Self { server, turns, peer, patience, busy, ending } = self;
         let streams = Streams::new(patience, busy);
-        let begun = streams.clone();
+        let (begun, awaited) = (streams.clone(), ending.clone());
         let reader = Reader::new(peer);
         let reads = reader.clone();
         let service = service_fn(move |request: Request<Incoming>| {
+            awaited.asked();
             let stream = begun.begin();
             let head = request.method() == Method::HEAD;
             let answer = gate::answer(Arc::clone(&server), request, peer, reads.clone());
@@ -319,7 +318,7 @@ impl Client {
             biased;
             () = reader.given_up() => {}
             () = streams.expired() => {}
-            ended = watcher.watch(connection) => told(ended),
+            ended = ending.serve(connection) => told(ended),
         }
     }
 }

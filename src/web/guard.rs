@@ -16,6 +16,8 @@ use tokio::time::Sleep;
 /// How long a client may take. A scraper never meets these.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
+    /// From the beginning of a connection to its first request, when the server stops meanwhile.
+    pub(super) first: Duration,
     /// Between requests.
     pub(super) idle: Duration,
     /// From the first byte of a request's head to its last; for the first request, from the beginning of the connection.
@@ -27,6 +29,8 @@ pub(super) struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self {
+            // Clients that mean to ask do it at once. Go's server waits five seconds for them.
+            first: Duration::from_secs(1),
             // Longer than the usual scrape intervals, so that a scraper keeps its connection.
             idle: Duration::from_secs(90),
             head: Duration::from_secs(10),

@@ -12,6 +12,7 @@ mod body;
 mod client;
 pub mod config;
 mod connections;
+mod ending;
 mod foreign;
 mod gate;
 mod guard;

@@ -20,6 +20,7 @@ use super::*;
 
 mod broken;
 mod clients;
+mod endings;
 mod receipts;
 mod resources;
 
@@ -48,7 +49,7 @@ static LONG_UNREAD: LazyLock<usize> = LazyLock::new(|| {
     packer.finish().unwrap().gzip.len() + UNPACKING + ANSWER
 });
 
-const PATIENT: Patience = Patience { idle: LONG, head: LONG, answer: LONG };
+const PATIENT: Patience = Patience { first: LONG, idle: LONG, head: LONG, answer: LONG };
 
 fn site(max_requests: usize, metrics: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Site {
     Site {
@@ -105,6 +106,11 @@ impl Running {
         Self { address, server, stop: Some(stop), thread: Some(thread) }
     }
 
+    /// Tells it to stop; `drop` waits until it has.
+    fn stop(&mut self) {
+        drop(self.stop.take());
+    }
+
     fn connect(&self) -> TcpStream {
         let client = TcpStream::connect(self.address).unwrap();
         client.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -135,7 +141,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        self.stop();
         if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
             && !std::thread::panicking()
         {
