@@ -20,7 +20,7 @@ use crate::common::alertmanager::{Alertmanager, Notified, Webhook};
 use crate::common::exporter::BINARY;
 use crate::common::frames::{Stop, frame, send, source, text};
 use crate::common::namespace::wait_carrier;
-use crate::common::{Exporter, Namespace, Program, Prometheus, root, veth, wait_for, wait_until};
+use crate::common::{Exporter, Namespace, Program, Prometheus, wait_for, wait_until, wire};
 
 const UNKNOWN: &str = "MacwatchUnknownSource";
 const FLOOD: &str = "MacwatchSourceFlood";
@@ -155,11 +155,7 @@ fn configuration() -> String {
 
 #[test]
 fn a_stranger_is_one_notification_until_approved_and_a_flood_is_one() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let folder = tempfile::tempdir().unwrap();
     let inventory = folder.path().join("inventory");
     let (known, stranger) = ([source(1), source(2)], [0xda, 0xa1, 0x19, 0x0c, 0x0f, 0xfe]);

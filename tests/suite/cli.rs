@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use rustix::process::Signal;
 
 use crate::common::exporter::BINARY;
-use crate::common::{Exporter, Namespace, root, veth, wait_until};
+use crate::common::{Exporter, Namespace, root, veth, wait_until, wire};
 
 /// Options with a value, and one that their variable cannot have.
 const SCALARS: [(&str, &str); 14] = [
@@ -337,11 +337,7 @@ fn the_log_goes_to_stderr_line_by_line() {
 
 #[test]
 fn interfaces_says_of_each_whether_it_is_watched() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     veth(&ours, "port0", &theirs, "peer1");
     ours.ip("link add bridge0 type bridge");
     ours.ip("link set port0 master bridge0");

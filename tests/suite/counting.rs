@@ -5,15 +5,11 @@ use std::thread;
 
 use crate::common::frames::{Stop, frame, send, send_until, source, tagged, text};
 use crate::common::namespace::wait_carrier;
-use crate::common::{Exporter, Namespace, root, veth};
+use crate::common::{Exporter, Namespace, root, veth, wire};
 
 #[test]
 fn frames_and_bytes_of_each_source_are_exact() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     veth(&ours, "mw1", &theirs, "peer1");
     let exporter = Exporter::start(&ours, "-i mw0 -i mw1");
     exporter.wait_up("mw0");
@@ -88,11 +84,7 @@ fn many_senders_at_once_are_kept_apart() {
 
 #[test]
 fn odd_sources_count_as_sent() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "-i mw0");
     exporter.wait_up("mw0");
     let odd = [[0; 6], [0xff; 6], [0x01, 0x00, 0x5e, 0, 0, 0xfb], [0x33, 0x33, 0, 0, 0, 1]];
@@ -109,11 +101,7 @@ fn odd_sources_count_as_sent() {
 /// (skb_vlan_untag in __netif_receive_skb_core); on the way out it is still there.
 #[test]
 fn a_tag_counts_where_it_can_be_seen() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "-i mw0");
     exporter.wait_up("mw0");
     send(&theirs, "peer0", &[tagged(source(1), 7, 104), frame(source(2), 104)]);
@@ -126,11 +114,7 @@ fn a_tag_counts_where_it_can_be_seen() {
 
 #[test]
 fn the_longest_frame_is_counted_whole() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     ours.ip("link set mw0 mtu 65535");
     theirs.ip("link set peer0 mtu 65535");
     let exporter = Exporter::start(&ours, "-i mw0");
@@ -166,11 +150,7 @@ fn the_direction_is_that_which_was_asked_for() {
 /// It listens, and asks nobody: what the machine sends is what others on it send.
 #[test]
 fn it_puts_nothing_on_the_wire() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let sent = |namespace: &Namespace, interface: &str| {
         let told = namespace.run(&format!("ip -json -statistics link show {interface}"));
         serde_json::from_str::<serde_json::Value>(&told).unwrap()[0]["stats64"]["tx"]["packets"]
@@ -200,11 +180,7 @@ fn it_puts_nothing_on_the_wire() {
 /// what a flood elsewhere would show in.
 #[test]
 fn a_busy_neighbour_is_never_counted() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     veth(&ours, "mw1", &theirs, "peer1");
     let stop = AtomicBool::new(false);
     let stopped = || stop.load(Ordering::Relaxed);

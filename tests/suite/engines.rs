@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::common::exporter::BINARY;
 use crate::common::frames::{frame, send, source, text};
-use crate::common::{Exporter, Namespace, Program, root, veth, wait_until};
+use crate::common::{Exporter, Namespace, Program, root, veth, wait_until, wire};
 
 /// Refuses bpf(2) with the error that it is given, and becomes its arguments.
 const REFUSE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/refuse.py");
@@ -65,11 +65,7 @@ const REFUSALS: [(Wrap, &[&str]); 5] = [
 
 #[test]
 fn auto_takes_the_kernel_and_says_so() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, _theirs)) = wire() else { return };
     for (options, engine) in [
         ("--capture.engine auto", "kernel"),
         ("--capture.engine kernel", "kernel"),
@@ -87,11 +83,7 @@ fn auto_takes_the_kernel_and_says_so() {
 /// The program reads the machine's clock, and macwatch that of its time namespace.
 #[test]
 fn times_are_right_in_a_time_namespace() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let mut command = ours.command("unshare");
     command.args(["--time", "--monotonic", "200000", "--", BINARY]);
     command.args("-i mw0 --capture.engine kernel --sources.idle-timeout 1h".split_whitespace());
@@ -189,11 +181,7 @@ fn limits_beyond_what_can_be_are_told() {
 /// Where bpf(2) ends a process, whoever does not need it goes on: the channel engine and the jobs that print.
 #[test]
 fn only_the_kernel_engine_calls_bpf() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let mut command = refused(&ours, "KILL");
     command.args(["--capture.engine", "channel", "-i", "mw0"]);
     let exporter = Exporter::spawn(&ours, command);

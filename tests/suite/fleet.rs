@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::common::exporter::{BINARY, PORT};
 use crate::common::frames::{Stop, frame, send, source, text};
 use crate::common::namespace::bridge;
-use crate::common::{Exporter, Namespace, Prometheus, root, veth, wait_for, wait_until};
+use crate::common::{Exporter, Namespace, Prometheus, root, veth, wait_for, wait_until, wire};
 
 /// Sites, each with two exporters that hear the same.
 const SITES: u32 = 10;
@@ -178,11 +178,7 @@ fn an_address_at_two_of_ten_sites_is_one_alert_and_only_what_is_needed_leaves_th
 fn the_fullest_page_is_below_the_limits_of_a_scrape() {
     const ROOM: u32 = 16_384;
     const RESERVED: u32 = 4_096;
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let files = tempfile::tempdir().unwrap();
     let (inventory, state) = (files.path().join("ethers"), files.path().join("state"));
     let listed = (0..RESERVED).map(|n| format!("{} a machine\n", text(source(n))));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::common::exporter::Metrics;
 use crate::common::frames::{Stop, source, text};
 use crate::common::inject::{Injector, cpus, pin, random_source};
-use crate::common::{Engine, Exporter, Namespace, root, veth, wait_until};
+use crate::common::{Engine, Exporter, Namespace, root, veth, wait_until, wire};
 
 const KNOWN: u32 = 200;
 const MOST: usize = 300;
@@ -140,11 +140,7 @@ fn known_sources_are_exact_whatever_is_forged() {
 /// While the room is full and the flood goes on, the inventory changes.
 #[test]
 fn who_is_listed_during_a_flood_has_room_at_once() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let folder = tempfile::tempdir().unwrap();
     let inventory = list(folder.path(), 0..KNOWN);
     let options = format!(

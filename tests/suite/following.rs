@@ -3,7 +3,7 @@
 use crate::common::exporter::BINARY;
 use crate::common::frames::{frame, send, source, text};
 use crate::common::namespace::wait_carrier;
-use crate::common::{Exporter, Namespace, Program, bridge, root, veth, wait_until};
+use crate::common::{Exporter, Namespace, Program, bridge, root, veth, wait_until, wire};
 
 fn some(n: u32, frames: usize) -> Vec<Vec<u8>> {
     vec![frame(source(n), 60); frames]
@@ -11,11 +11,7 @@ fn some(n: u32, frames: usize) -> Vec<Vec<u8>> {
 
 #[test]
 fn by_default_what_is_up_and_stands_for_itself() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "");
     exporter.wait_up("mw0");
     assert!(!exporter.scrape().mentions("lo"));
@@ -87,11 +83,7 @@ fn patterns_choose_and_exclude() {
 
 #[test]
 fn a_new_name_is_followed() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "");
     exporter.wait_up("mw0");
     send(&theirs, "peer0", &some(1, 5));
@@ -113,11 +105,7 @@ fn a_new_name_is_followed() {
 /// when the old name returns.
 #[test]
 fn a_name_that_is_waited_for_keeps_its_counts() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "-i mw0 -i lan*");
     exporter.wait_up("mw0");
     send(&theirs, "peer0", &some(1, 5));
@@ -143,11 +131,7 @@ fn a_name_that_is_waited_for_keeps_its_counts() {
 /// The wish that an interface be promiscuous goes with the capture, though the socket stays.
 #[test]
 fn an_interface_that_is_no_longer_watched_is_left_as_it_was() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "-i mw0");
     exporter.wait_up("mw0");
     assert!(ours.run("ip -d link show mw0").contains("promiscuity 1"));
@@ -164,11 +148,7 @@ fn an_interface_that_is_no_longer_watched_is_left_as_it_was() {
 
 #[test]
 fn a_name_that_does_not_exist_yet_is_waited_for() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     // Ready all the same: what is missing may stay so.
     let exporter = Exporter::start(&ours, "-i mw0 -i mw7 -i nothing*");
     exporter.wait_up("mw0");
@@ -244,11 +224,7 @@ fn one_that_moves_to_another_namespace_and_back_is_captured_again() {
 /// Leaving a bridge is "deleted" too in netlink's words, in those of the bridge's family.
 #[test]
 fn a_port_that_is_named_counts_in_a_bridge_and_out_of_it() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     bridge(&ours, "br0");
     ours.ip("link set mw0 master br0");
     let exporter = Exporter::start(&ours, "-i mw0");
@@ -273,11 +249,7 @@ fn a_port_that_is_named_counts_in_a_bridge_and_out_of_it() {
 
 #[test]
 fn another_name_of_an_interface_is_told() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, _theirs)) = wire() else { return };
     ours.ip("link property add dev mw0 altname uplink");
     let output = ours.command(BINARY).args(["-i", "uplink"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));

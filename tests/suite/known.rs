@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::common::exporter::{BINARY, Metrics, PORT};
 use crate::common::frames::{frame, send, source, text};
-use crate::common::{Exporter, Namespace, http, root, veth, wait_until};
+use crate::common::{Exporter, Namespace, http, root, wait_until, wire};
 
 /// A folder with an inventory in it.
 struct Inventory {
@@ -51,11 +51,7 @@ fn successful(page: &Metrics) -> f64 {
 
 #[test]
 fn the_inventory_and_our_own_addresses_are_known() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     ours.ip("link set mw0 address 02:00:00:00:aa:01");
     // The address of an interface that is not watched, and not even up.
     ours.ip("link add spare0 address 02:00:00:00:aa:02 type bridge");
@@ -87,11 +83,7 @@ fn the_inventory_and_our_own_addresses_are_known() {
 /// Who is known is a matter of the source address of frames alone: one device may have any IP address, or ten.
 #[test]
 fn a_known_source_is_known_under_any_ip_address() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let inventory = Inventory::new(&entry(1, "the printer"));
     let exporter = Exporter::start(&ours, &format!("-i mw0 {}", inventory.option()));
     exporter.wait_up("mw0");
@@ -116,11 +108,7 @@ fn a_known_source_is_known_under_any_ip_address() {
 
 #[test]
 fn without_an_inventory_nobody_is_known_or_unknown() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "-i mw0");
     exporter.wait_up("mw0");
     send(&theirs, "peer0", &[frame(source(1), 60)]);
@@ -136,11 +124,7 @@ fn without_an_inventory_nobody_is_known_or_unknown() {
 
 #[test]
 fn approval_changes_a_gauge_and_forks_no_series() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let inventory = Inventory::new("");
     let exporter = Exporter::start(&ours, &format!("-i mw0 {}", inventory.option()));
     exporter.wait_up("mw0");
@@ -173,11 +157,7 @@ fn approval_changes_a_gauge_and_forks_no_series() {
 
 #[test]
 fn a_broken_edit_keeps_the_last_good_list() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let inventory = Inventory::new(&entry(1, "the printer"));
     let exporter = Exporter::start(&ours, &format!("-i mw0 {}", inventory.option()));
     exporter.wait_up("mw0");
@@ -206,11 +186,7 @@ fn a_broken_edit_keeps_the_last_good_list() {
 
 #[test]
 fn a_reload_may_be_asked_for() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, _theirs)) = wire() else { return };
     let inventory = Inventory::new(&entry(1, "x"));
     let post = || http::request(&ours, PORT, "POST", "/-/reload", "Content-Length: 0\r\n").unwrap();
     {
@@ -240,11 +216,7 @@ fn a_reload_may_be_asked_for() {
 
 #[test]
 fn a_flood_pushes_nobody_out_who_is_known() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let listed: String = (1..=5).map(|n| entry(n, &format!("host {n}"))).collect();
     let inventory = Inventory::new(&format!("{listed}06:* by prefix\n"));
     let exporter = Exporter::start(&ours, &format!("-i mw0 --sources.max 8 {}", inventory.option()));
@@ -272,11 +244,7 @@ fn a_flood_pushes_nobody_out_who_is_known() {
 /// Nobody wakes the exporter or asks for a page between the listing and the frames: it shows in the state file.
 #[test]
 fn who_is_listed_while_the_table_is_full_is_tracked_from_then_on() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let inventory = Inventory::new(&entry(1, "gateway"));
     let state = inventory.folder.path().join("state");
     let options = format!("-i mw0 --sources.max 2 --state.file {} {}", state.display(), inventory.option());

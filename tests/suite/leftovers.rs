@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::common::exporter::BINARY;
 use crate::common::inject::{Injector, random_source};
-use crate::common::{Engine, Exporter, Namespace, Program, root, veth, wait_until};
+use crate::common::{Engine, Exporter, Namespace, Program, root, veth, wait_until, wire};
 
 /// Programs that a process has loaded, and their maps, by their numbers.
 fn held(pid: u32) -> (BTreeSet<u32>, BTreeSet<u32>) {
@@ -51,11 +51,7 @@ fn capturing(exporter: &Exporter<'_>) -> usize {
 
 #[test]
 fn nothing_is_left_in_the_kernel() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, _theirs)) = wire() else { return };
     for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
         let mut exporter = Exporter::start(&ours, "-i mw0");
         exporter.wait_up("mw0");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::frames::{frame, send, send_until, source, text};
 use crate::common::namespace::wait_carrier;
-use crate::common::{Exporter, Namespace, root, veth, wait_until};
+use crate::common::{Exporter, Namespace, root, veth, wait_until, wire};
 
 const CYCLES: u32 = 50;
 
@@ -33,11 +33,7 @@ fn assert_counts(exporter: &Exporter<'_>, cycles: u32) {
 
 #[test]
 fn fifty_times_down_and_up() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "-i mw0");
     exporter.wait_up("mw0");
     let cpu = exporter.cpu_seconds();
@@ -61,11 +57,7 @@ fn fifty_times_down_and_up() {
 
 #[test]
 fn fifty_times_deleted_and_made_again() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "-i mw0");
     exporter.wait_up("mw0");
     let cpu = exporter.cpu_seconds();
@@ -116,11 +108,7 @@ fn a_changeling_is_noticed() {
 
 #[test]
 fn each_change_is_one_line_of_the_log() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "-i mw0");
     exporter.wait_up("mw0");
     wait_told(&exporter, 1);
@@ -145,11 +133,7 @@ fn each_change_is_one_line_of_the_log() {
 /// pnet reports the same error of a socket for ever, at millions a second, to whoever keeps asking.
 #[test]
 fn an_interface_that_is_away_costs_nothing() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     veth(&theirs, "busy0", &theirs, "busy1");
     let exporter = Exporter::start(&ours, "-i mw0");
     exporter.wait_up("mw0");

@@ -6,7 +6,7 @@ use crate::common::crowd::{crowd_of, sources_on};
 use crate::common::exporter::PORT;
 use crate::common::frames::{frame, send, source, text};
 use crate::common::http::{self, OPEN, inflated};
-use crate::common::{Engine, Exporter, Namespace, root, veth, wait_for};
+use crate::common::{Engine, Exporter, Namespace, root, veth, wait_for, wire};
 
 #[test]
 fn a_flood_of_forged_sources_is_bounded_and_counted() {
@@ -55,11 +55,7 @@ fn a_flood_of_forged_sources_is_bounded_and_counted() {
 /// What the queue cannot hold is not counted as a source's, and not forgotten either.
 #[test]
 fn what_is_dropped_is_told() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "-i mw0");
     if Engine::under_test() == Engine::Kernel {
         // There is no queue to run over: a process that stands still misses nothing.
@@ -128,11 +124,7 @@ fn long_pages_take_little_memory() {
 
 #[test]
 fn the_silent_are_forgotten_and_their_frames_are_not() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "-i mw0 --sources.idle-timeout 1s");
     exporter.wait_up("mw0");
     let (leaves, stays) = (frame(source(1), 100), frame(source(2), 60));

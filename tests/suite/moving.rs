@@ -6,7 +6,7 @@ use std::thread;
 use crate::common::frames::{Stop, frame, send, source, text};
 use crate::common::inject::{Injector, random_source};
 use crate::common::namespace::silence;
-use crate::common::{Engine, Exporter, Namespace, root, veth, wait_until};
+use crate::common::{Engine, Exporter, Namespace, root, veth, wait_until, wire};
 
 /// What each interface had counted when its series left the page, in frames.
 fn closed(exporter: &Exporter<'_>) -> Vec<f64> {
@@ -19,11 +19,7 @@ fn closed(exporter: &Exporter<'_>) -> Vec<f64> {
 /// what they say is the other's.
 #[test]
 fn what_is_said_after_a_rename_is_the_new_names() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "-i mw0 -i x*");
     exporter.wait_up("mw0");
     let say = |frames| send(&theirs, "peer0", &vec![frame(source(1), 60); frames]);
@@ -51,11 +47,7 @@ fn what_is_said_after_a_rename_is_the_new_names() {
 /// Two that are asked for by name change names.
 #[test]
 fn two_that_swap_names_are_told_apart() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     veth(&ours, "mw1", &theirs, "peer1");
     let exporter = Exporter::start(&ours, "-i mw0 -i mw1");
     exporter.wait_up("mw0");

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::common::exporter::BINARY;
 use crate::common::frames::{frame, send, source};
-use crate::common::{Engine, Exporter, Namespace, Program, root, veth};
+use crate::common::{Engine, Exporter, Namespace, Program, root, veth, wire};
 
 /// The 14th capability: the bit in /proc/PID/status.
 const NET_RAW: &str = "0000000000002000";
@@ -59,11 +59,7 @@ const ONLY_NET_RAW: [(&str, &str); 5] =
 
 #[test]
 fn root_keeps_one_capability() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "");
     exporter.wait_up("mw0");
     assert_threads(&exporter, ONLY_NET_RAW);

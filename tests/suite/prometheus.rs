@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::common::exporter::{BINARY, Metrics, PORT};
 use crate::common::frames::{frame, send, source, text};
-use crate::common::{Exporter, Namespace, Prometheus, http, root, veth, wait_for, wait_until};
+use crate::common::{Exporter, Namespace, Prometheus, http, root, veth, wait_for, wait_until, wire};
 
 /// The configuration that scrapes these ports, each as a job of the name beside it.
 fn config(targets: &[(&str, u16)]) -> String {
@@ -19,11 +19,7 @@ fn config(targets: &[(&str, u16)]) -> String {
 
 #[test]
 fn a_prometheus_knows_who_sent_how_much() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "-i mw0");
     exporter.wait_up("mw0");
     let prometheus = Prometheus::start(&ours, &config(&[("macwatch", PORT)]));
@@ -65,11 +61,7 @@ fn kinds(prometheus: &Prometheus<'_>, job: &str) -> BTreeMap<String, String> {
 /// What the beginnings cost a Prometheus that does not make use of them: a series for each.
 #[test]
 fn a_prometheus_takes_beginnings_for_series_of_their_own() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "-i mw0 --web.openmetrics-created");
     exporter.wait_up("mw0");
     send(&theirs, "peer0", &[frame(source(1), 100)]);

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::common::exporter::Metrics;
 use crate::common::frames::{frame, send, source, text};
-use crate::common::{Engine, Exporter, Namespace, root, veth, wait_until};
+use crate::common::{Engine, Exporter, Namespace, root, veth, wait_until, wire};
 
 const MOST: u32 = 16;
 
@@ -24,11 +24,7 @@ fn seen(page: &Metrics, which: &str, n: u32) -> f64 {
 /// Those who are remembered have their room before anybody else comes: strangers who fill the rest do not take it.
 #[test]
 fn who_is_restored_has_room_before_the_first_frame() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     let options = format!("-i mw0 --sources.max {MOST} --state.file {}", state.display());

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 
 use crate::common::exporter::BINARY;
 use crate::common::frames::{self, frame, source, text};
-use crate::common::{Exporter, Namespace, Program, http, root, veth, wait_until};
+use crate::common::{Exporter, Namespace, Program, http, wait_until, wire};
 
 /// Starts it on mw0.
 fn send(namespace: &Namespace, arguments: &str) -> Program {
@@ -47,11 +47,7 @@ fn captured(tcpdump: &Program) -> Vec<(f64, String, Vec<u8>)> {
 
 #[test]
 fn three_frames_arrive_and_are_counted() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let mut tcpdump = tcpdump(&theirs, "peer0", 3);
     let exporter = Exporter::start(&theirs, "-i peer0");
     exporter.wait_up("peer0");
@@ -91,11 +87,7 @@ fn three_frames_arrive_and_are_counted() {
 /// What is typed once by hand: the frames are evidence for the shipped rule.
 #[test]
 fn by_default_a_source_speaks_for_more_than_five_seconds() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&theirs, "-i peer0");
     exporter.wait_up("peer0");
     let mut send = send(&ours, &format!("--source {}", text(source(1))));
@@ -111,11 +103,7 @@ fn by_default_a_source_speaks_for_more_than_five_seconds() {
 
 #[test]
 fn an_exporter_on_this_machine_counts_them_unless_it_captures_what_arrives() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let both = Exporter::start(&ours, "-i mw0");
     both.wait_up("mw0");
     let deaf = "-i mw0 --capture.direction in --web.listen-address :10149";
@@ -139,11 +127,7 @@ fn an_exporter_on_this_machine_counts_them_unless_it_captures_what_arrives() {
 
 #[test]
 fn ctrl_c_ends_it_at_once_and_nothing_was_made_promiscuous() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, _theirs)) = wire() else { return };
     let mut send = send(&ours, &format!("--source {} --interval 10h", text(source(1))));
     send.wait_said("60 bytes");
     assert!(ours.run("ip -d link show mw0").contains("promiscuity 0"));
@@ -161,11 +145,7 @@ fn ctrl_c_ends_it_at_once_and_nothing_was_made_promiscuous() {
 /// The frames matter, whoever reads what is said of them.
 #[test]
 fn a_closed_pipe_does_not_stop_the_frames_and_an_unread_one_does_not_hold_up_the_end() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&theirs, "-i peer0");
     exporter.wait_up("peer0");
     let line = |arguments: &str| format!("send -i mw0 --source {} {arguments}", text(source(1)));
@@ -189,11 +169,7 @@ fn a_closed_pipe_does_not_stop_the_frames_and_an_unread_one_does_not_hold_up_the
 
 #[test]
 fn what_cannot_be_heard_is_not_sent() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, _theirs)) = wire() else { return };
     ours.ip("link property add dev mw0 altname mwother0");
     ours.ip("link add down0 type bridge");
     // Up, but its other end is not.
@@ -218,11 +194,7 @@ fn what_cannot_be_heard_is_not_sent() {
 
 #[test]
 fn an_interface_that_goes_down_meanwhile_is_told() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, _theirs)) = wire() else { return };
     let mut send = send(&ours, &format!("--source {} --interval 1s", text(source(1))));
     send.wait_said("60 bytes");
     ours.ip("link set mw0 down");

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::common::exporter::{BINARY, PORT};
 use crate::common::frames::{frame, send, source, text};
-use crate::common::{Exporter, Namespace, http, root, text as said, veth};
+use crate::common::{Exporter, Namespace, http, root, text as said, veth, wire};
 
 /// Names that would be markup if they were let.
 const ODD: &str = "<script>alert(1)</script> \"quoted\" 'too' & <b>bold</b>";
@@ -61,11 +61,7 @@ fn nothing_from_a_wire_or_a_file_becomes_markup() {
 
 #[test]
 fn the_line_to_copy_makes_a_source_known() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let folder = tempfile::tempdir().unwrap();
     let inventory = folder.path().join("ethers");
     std::fs::write(&inventory, "02:00:00:00:00:01 somebody\n").unwrap();
@@ -132,11 +128,7 @@ fn it_is_whole_by_itself_and_trusts_nobody() {
 
 #[test]
 fn it_says_whether_it_hears() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "-i mw0 -i absent0 --sources.max 1");
     exporter.wait_up("mw0");
     send(&theirs, "peer0", &[frame(source(1), 60), frame(source(2), 60), frame(source(3), 60)]);
@@ -156,11 +148,7 @@ fn it_says_whether_it_hears() {
 
 #[test]
 fn long_lists_are_cut_into_parts_that_lead_to_each_other() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "-i mw0");
     exporter.wait_up("mw0");
     send(&theirs, "peer0", &(0..25).map(|n| frame(source(n), 60)).collect::<Vec<_>>());

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 
 use crate::common::exporter::BINARY;
 use crate::common::frames::{frame, send, source, text};
-use crate::common::{Exporter, Namespace, Program, root, veth, wait_for, wait_until};
+use crate::common::{Exporter, Namespace, Program, root, veth, wait_for, wait_until, wire};
 
 /// Starts it, and waits until it captures.
 #[track_caller]
@@ -22,11 +22,7 @@ fn column(text: &str, n: usize) -> Vec<&str> {
 
 #[test]
 fn tcpdump_says_the_same() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let line = "-e -n -l -i mw0 -c 5";
     let mut tcpdump = Program::spawn(ours.command("tcpdump").args(line.split_whitespace()));
     tcpdump.wait_said("listening on mw0");
@@ -50,11 +46,7 @@ fn tcpdump_says_the_same() {
 /// The tutorial's experiment: a request that goes out through an interface shows that interface's own MAC.
 #[test]
 fn curl_shows_our_own_address() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, _theirs)) = wire() else { return };
     ours.ip("addr add 10.7.1.1/24 dev mw0");
     let own = ours.run("cat /sys/class/net/mw0/address");
     let mut watch = watch(&ours, "--count 1");
@@ -70,11 +62,7 @@ fn curl_shows_our_own_address() {
 
 #[test]
 fn new_tells_of_each_source_once_and_the_summary_of_all() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let mut watch = watch(&ours, "--new");
     let frames: Vec<_> = [1, 2, 1, 1, 3].iter().map(|n| frame(source(*n), 100)).collect();
     send(&theirs, "peer0", &frames);
@@ -93,11 +81,7 @@ fn new_tells_of_each_source_once_and_the_summary_of_all() {
 
 #[test]
 fn json_is_one_object_a_line() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let mut watch = watch(&ours, "--json -c 2");
     send(&theirs, "peer0", &[frame(source(1), 60), frame(source(2), 1514)]);
     assert!(watch.wait().success());
@@ -124,11 +108,7 @@ fn watch_unread(namespace: &Namespace, arguments: &str) -> Program {
 
 #[test]
 fn whoever_closes_the_pipe_has_had_enough() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let mut watch = watch_unread(&ours, "");
     drop(watch.take_stdout());
     let ended = wait_for("it to end", || {
@@ -143,11 +123,7 @@ fn whoever_closes_the_pipe_has_had_enough() {
 /// Ctrl-C ends it even when whoever reads its lines has stopped reading, such as a pager.
 #[test]
 fn a_reader_who_stopped_does_not_hold_it_up() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let mut watch = watch_unread(&ours, "");
     // Far more than a pipe and the program hold: its threads wait for the reader by now, or soon will.
     send(&theirs, "peer0", &vec![frame(source(1), 60); 20_000]);

@@ -460,17 +460,17 @@ fn a_name_that_nobody_has_takes_as_long() {
     let (namespace, pki) = (Namespace::new(), Pki::new());
     let web = format!("basic_auth_users: {{ann: {}}}\n", hash("secret", 11));
     let secure = Secure::start(&namespace, &pki, &web, "");
-    let shortest = |who: &str| {
-        let time = |_| {
+    let mut shortest = [Duration::MAX; 3];
+    // What else the machine does only makes an answer take longer: the shortest of many is the answer's own time.
+    wait_until("times that tell nothing of names", || {
+        for (who, shortest) in ["-u ann:x", "-u bob:x", ""].into_iter().zip(&mut shortest) {
             let begun = Instant::now();
             assert_eq!(secure.status(who), 401);
-            begun.elapsed()
-        };
-        (0..6).map(time).min().unwrap()
-    };
-    let (known, unknown, none) = (shortest("-u ann:x"), shortest("-u bob:x"), shortest(""));
-    assert!(unknown < known * 2 && known < unknown * 2, "known {known:?}, unknown {unknown:?}");
-    assert!(none < known / 2, "{none:?} without a password, {known:?} with one");
+            *shortest = begun.elapsed().min(*shortest);
+        }
+        let [known, unknown, none] = shortest;
+        unknown < known * 2 && known < unknown * 2 && none < known / 2
+    });
 }
 
 #[test]

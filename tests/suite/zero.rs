@@ -7,7 +7,7 @@ use crate::common::crowd::{CROWD, crowded};
 use crate::common::exporter::{Metrics, PORT};
 use crate::common::frames::{frame, send, source, text};
 use crate::common::http::{Response, connect_from, inflated, read_one, wait_begun};
-use crate::common::{Exporter, Namespace, root, veth, wait_until};
+use crate::common::{Exporter, Namespace, root, veth, wait_until, wire};
 
 /// A Prometheus, as far as the exporter can tell: it has an address, and says what it is.
 struct Scraper<'n> {
@@ -61,11 +61,7 @@ fn talk(exporter: &Exporter<'_>, theirs: &Namespace, n: u32, count: usize) {
 
 #[test]
 fn each_scraper_sees_a_new_source_at_zero_once() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "-i mw0");
     exporter.wait_up("mw0");
     let [first, second, late] = [2, 3, 4].map(|n| Scraper::new(&ours, n));
@@ -164,11 +160,7 @@ fn what_was_not_received_is_shown_at_zero_again() {
 
 #[test]
 fn a_source_that_comes_back_begins_at_zero() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     // As long as three scrapes may take on a busy machine.
     let exporter = Exporter::start(&ours, "-i mw0 --sources.idle-timeout 5s");
     exporter.wait_up("mw0");
@@ -184,11 +176,7 @@ fn a_source_that_comes_back_begins_at_zero() {
 
 #[test]
 fn it_can_be_turned_off() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "-i mw0 --web.no-zero-first");
     exporter.wait_up("mw0");
     let scraper = Scraper::new(&ours, 2);

@@ -14,7 +14,7 @@ use crate::common::alertmanager::{Alertmanager, Webhook};
 use crate::common::exporter::PORT;
 use crate::common::frames::{Stop, frame, send, source, text};
 use crate::common::namespace::wait_carrier;
-use crate::common::{Exporter, Namespace, Prometheus, bridge, root, state, veth, wait_until};
+use crate::common::{Exporter, Namespace, Prometheus, bridge, root, state, veth, wait_until, wire};
 
 const NEW: &str = "MacwatchNewSource";
 const DAY: u64 = 86_400_000;
@@ -127,11 +127,7 @@ fn a_stranger_whom_two_exporters_see_is_one_notification_until_both_list_it() {
 
 #[test]
 fn without_an_inventory_who_is_new_is_one_notification_and_who_comes_back_is_none() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("state");
     let now = u64::try_from(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();

@@ -8,7 +8,7 @@ use super::{Folder, GOOD, run};
 use crate::common::exporter::BINARY;
 use crate::common::frames::{frame, send, source, text};
 use crate::common::state::{file, sealed};
-use crate::common::{Exporter, Namespace, root, veth, wait_until};
+use crate::common::{Exporter, root, wait_until, wire};
 
 /// 2026-11-22T11:25:24Z.
 const NOW: u64 = 1_795_346_724_337;
@@ -186,11 +186,7 @@ fn a_time_that_has_not_come_is_a_warning() {
 
 #[test]
 fn an_exporter_that_has_it_is_not_disturbed() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let folder = Folder::new(&[]);
     let exporter = Exporter::start(&ours, &format!("-i mw0 --state.file {}", folder.path("state").display()));
     exporter.wait_up("mw0");

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use engine::Engine;
 pub(crate) use exporter::Exporter;
-pub(crate) use namespace::{Namespace, bridge, veth};
+pub(crate) use namespace::{Namespace, bridge, veth, wire};
 pub(crate) use program::Program;
 pub(crate) use prometheus::Prometheus;
 

@@ -10,7 +10,7 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::{Engine, engine, text, wait_until};
+use super::{Engine, engine, root, text, wait_until};
 
 /// A network namespace with its loopback up; gone when dropped, with all that is in it.
 #[derive(Debug)]
@@ -105,6 +105,16 @@ pub(crate) fn veth(a: &Namespace, a_name: &str, b: &Namespace, b_name: &str) {
     }
     wait_carrier(a, a_name);
     wait_carrier(b, b_name);
+}
+
+/// What most tests have: `mw0` in our namespace, and what is sent on `peer0` in theirs arrives there. None without root,
+/// which is said.
+pub(crate) fn wire() -> Option<(Namespace, Namespace)> {
+    root().then(|| {
+        let (ours, theirs) = (Namespace::new(), Namespace::new());
+        veth(&ours, "mw0", &theirs, "peer0");
+        (ours, theirs)
+    })
 }
 
 /// A bridge that is up and says nothing of its own: snooping would announce itself by IGMP.

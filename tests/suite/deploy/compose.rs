@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::container::all_but;
 use crate::common::exporter::{BINARY, PORT};
 use crate::common::frames::{frame, send, source, text};
-use crate::common::{Namespace, Program, http, root, text as said, veth, wait_until};
+use crate::common::{Namespace, Program, http, text as said, wait_until, wire};
 
 /// The webhook's port.
 const WEBHOOK: u16 = 5001;
@@ -149,11 +149,7 @@ fn what_it_starts_is_pinned_and_open_to_this_machine_alone() {
 
 #[test]
 fn a_stranger_is_printed_by_the_webhook() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let compose = compose();
     let [macwatch, learn, prometheus, alertmanager, notifications] =
         ["macwatch", "learn", "prometheus", "alertmanager", "notifications"]

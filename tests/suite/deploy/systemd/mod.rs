@@ -15,7 +15,7 @@ use manager::{Systemd, UNITS, engine};
 use crate::common::frames::{frame, send, source, text};
 use crate::common::pki::Pki;
 use crate::common::secure::TLS;
-use crate::common::{Engine, Namespace, Program, root, veth, wait_until};
+use crate::common::{Engine, Namespace, Program, root, veth, wait_until, wire};
 
 #[test]
 fn the_units_are_sound() {
@@ -183,11 +183,7 @@ fn assert_confined(pid: &str) {
 /// service anew.
 #[test]
 fn who_is_stuck_is_started_anew() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, _theirs)) = wire() else { return };
     let systemd = Systemd::start(&ours, &engine(Engine::under_test()), &[]);
     systemd.drop_in("WatchdogSec=2s\nRestartSec=100ms\nTimeoutAbortSec=1s");
     systemd.run("systemctl start macwatch");

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::common::exporter::BINARY;
-use crate::common::{DEADLINE, Exporter, Namespace, root, veth};
+use crate::common::{DEADLINE, Exporter, Namespace, root, wire};
 
 const UNBOUND: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/deploy/systemd/unbound.py");
 
@@ -34,11 +34,7 @@ fn until(socket: &UnixDatagram, start: &str) -> Vec<String> {
 
 #[test]
 fn it_is_told_what_happens() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, _theirs)) = wire() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
     let abstracted = "macwatch-notices";
@@ -85,11 +81,7 @@ fn it_is_told_what_happens() {
 /// An interface is up, and nothing is captured on it: that is told, and the manager is asked to wait.
 #[test]
 fn it_is_not_ready_before_frames_are_captured() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, _theirs)) = wire() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();

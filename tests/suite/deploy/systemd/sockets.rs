@@ -7,7 +7,7 @@ use std::thread;
 
 use super::manager::{Systemd, engine};
 use crate::common::exporter::BINARY;
-use crate::common::{Engine, Namespace, Program, root, veth, wait_until};
+use crate::common::{Engine, Namespace, Program, root, wait_until, wire};
 
 /// What curl gets; it waits for an answer.
 fn curl(namespace: &Namespace, path: &str) -> String {
@@ -19,11 +19,7 @@ fn curl(namespace: &Namespace, path: &str) -> String {
 
 #[test]
 fn the_port_is_systemd_s_and_nobody_is_refused() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, _theirs)) = wire() else { return };
     let variables = format!("{}MACWATCH_WEB_SYSTEMD_SOCKET=true\n", engine(Engine::under_test()));
     let systemd = Systemd::start(&ours, &variables, &[]);
     systemd.run("systemctl start macwatch.socket");
