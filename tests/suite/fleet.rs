@@ -223,7 +223,7 @@ fn the_fullest_page_is_below_the_limits_of_a_scrape() {
     let targets = files.path().join("targets");
     fs::create_dir(&targets).unwrap();
     write_targets(&targets, "full", &[format!("\"127.0.0.1:{PORT}\"")]);
-    let prometheus = Prometheus::start(&ours, &scraping(&targets, "5s"));
+    let prometheus = Prometheus::start(&ours, &scraping(&targets, "10s"));
     prometheus.wait_value("up", 1.0);
     let scraped = prometheus.query("scrape_samples_post_metric_relabeling").unwrap();
     assert!(scraped > f64::from(each), "{scraped}");

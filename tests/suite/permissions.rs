@@ -1,9 +1,8 @@
 //! What the process may do: CAP_NET_RAW, and no more than that.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use crate::common::exporter::BINARY;
+use crate::common::exporter::copy_binary;
 use crate::common::frames::{frame, send, source};
 use crate::common::{Engine, Exporter, Namespace, Program, root, veth, wire};
 
@@ -16,8 +15,7 @@ const NET_RAW_AND_BPF: &str = "0000008000002000";
 /// A copy that anyone may run, wherever the one under test lies.
 fn shared_binary() -> tempfile::TempPath {
     let copy = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-    std::fs::copy(BINARY, &copy).unwrap();
-    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
+    copy_binary(&copy);
     copy
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::time::SystemTime;
 
 use super::{Folder, GOOD, run};
-use crate::common::exporter::BINARY;
+use crate::common::exporter::{BINARY, copy_binary};
 use crate::common::frames::{frame, send, source, text};
 use crate::common::state::{file, sealed};
 use crate::common::{Exporter, root, wait_until, wire};
@@ -148,7 +148,7 @@ fn who_may_not_read_it_is_told() {
     fs::set_permissions(folder.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(folder.path("state"), fs::Permissions::from_mode(0o600)).unwrap();
     let program = folder.path("program");
-    fs::copy(BINARY, &program).unwrap();
+    copy_binary(&program);
     let check = || {
         let mut command = folder.command("setpriv");
         command.env("PATH", "/usr/bin:/bin").args(["--reuid=65534", "--regid=65534", "--clear-groups"]);

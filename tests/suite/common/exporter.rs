@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,6 +12,14 @@ use super::{Namespace, http, wait_for, wait_until};
 
 /// The binary under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_macwatch");
+
+/// Copies it to where anyone may run it. By another process: what other tests spawn meanwhile would hold a file that this
+/// one has open for writing, and such a file cannot be run (ETXTBSY).
+#[track_caller]
+pub(crate) fn copy_binary(to: &Path) {
+    let copied = Command::new("install").args(["-m", "755", BINARY]).arg(to).status();
+    assert!(copied.unwrap().success());
+}
 
 /// The port that it serves on, unless a test says otherwise. Each namespace has its own.
 pub(crate) const PORT: u16 = 10148;

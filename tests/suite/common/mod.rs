@@ -28,7 +28,7 @@ pub(crate) use program::Program;
 pub(crate) use prometheus::Prometheus;
 
 /// How long a condition may take to come true on a busy machine.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Waits until the condition holds; panics with `what` when it does not within the deadline.
 #[track_caller]

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::common::exporter::{BINARY, Metrics, PORT};
+use crate::common::exporter::{Metrics, PORT, copy_binary};
 use crate::common::{Engine, Namespace, http, text, wait_for};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/deploy/systemd/manager.sh");
@@ -49,7 +49,7 @@ impl<'n> Systemd<'n> {
                     SystemCallErrorNumber=kill\n";
         fs::write(path("units/macwatch.service.d/test.conf"), format!("[Service]\n{told}")).unwrap();
         fs::write(path("default/macwatch"), variables).unwrap();
-        fs::copy(BINARY, path("bin/macwatch")).unwrap();
+        copy_binary(&path("bin/macwatch"));
         for (name, bytes) in files {
             fs::write(path("config").join(name), bytes).unwrap();
         }
