@@ -4,6 +4,8 @@ For the demonstration, where a person would get a mail. Listens on 127.0.0.1:500
 """
 
 import json
+import signal
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 LONGEST = 16 * 1024 * 1024
@@ -45,4 +47,6 @@ class Notifications(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    # The first process of a container is ended by no signal that it does not handle: Docker would wait ten seconds.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     ThreadingHTTPServer(("127.0.0.1", 5001), Notifications).serve_forever()
