@@ -6,14 +6,16 @@ mod pod;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::common::browser::full;
-use crate::common::exporter::PORT;
-use crate::common::text;
+use crate::common::exporter::{BINARY, PORT};
+use crate::common::frames::{source, text as mac};
+use crate::common::{state, text};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kubernetes")
@@ -110,7 +112,10 @@ fn what_is_built_fits_together() {
         json!({"drop": ["ALL"], "add": ["NET_RAW", "BPF"]})
     );
     let labels = &only(&objects, "Namespace")["metadata"]["labels"];
-    assert_eq!(labels["pod-security.kubernetes.io/enforce"], "privileged");
+    for mode in ["enforce", "warn", "audit"] {
+        assert_eq!(labels[format!("pod-security.kubernetes.io/{mode}")], "privileged");
+    }
+    assert_runs_where_it_can(pod);
     for refused in ["privileged", "hostPID", "hostIPC"] {
         assert!(
             pod.get(refused).is_none() && container["securityContext"].get(refused).is_none(),
@@ -148,6 +153,79 @@ fn what_is_built_fits_together() {
     let file = option(container, "inventory.file").strip_prefix(at(inventory["name"].as_str().unwrap()));
     let file = file.unwrap().trim_start_matches('/');
     assert!(map["data"][file].is_string(), "no {file} in {map}");
+}
+
+/// On every node that can run it: a node as the scheduler sees it is its labels and taints.
+#[track_caller]
+fn assert_runs_where_it_can(pod: &Value) {
+    // Whatever the taints.
+    assert_eq!(pod["tolerations"], json!([{"operator": "Exists"}]));
+    let required = &pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    let terms = required["nodeSelectorTerms"].as_array().unwrap();
+    let fits = |labels: Value| {
+        let all = |term: &Value| {
+            term["matchExpressions"].as_array().unwrap().iter().all(|one| {
+                assert_eq!(one["operator"], "NotIn");
+                labels
+                    .get(one["key"].as_str().unwrap())
+                    .is_none_or(|value| !one["values"].as_array().unwrap().contains(value))
+            })
+        };
+        let wanted = pod["nodeSelector"].as_object().unwrap();
+        wanted.iter().all(|(key, value)| labels.get(key) == Some(value)) && terms.iter().any(all)
+    };
+    let os = "kubernetes.io/os";
+    assert!(fits(json!({os: "linux"})));
+    assert!(fits(json!({os: "linux", "eks.amazonaws.com/compute-type": "ec2", "type": "gpu"})));
+    assert!(!fits(json!({os: "windows"})));
+    // What EKS labels Fargate's nodes with, and what a virtual kubelet (as of AKS) labels itself with.
+    assert!(!fits(json!({os: "linux", "eks.amazonaws.com/compute-type": "fargate"})));
+    assert!(!fits(json!({os: "linux", "type": "virtual-kubelet"})));
+}
+
+/// What stands in for kubectl has two pods, and each its state file.
+const KUBECTL: &str = r#"#!/bin/sh
+case "$*" in
+    "-n macwatch get pods -o name") printf 'pod/one\npod/two\n' ;;
+    "-n macwatch exec pod/"*" -- /macwatch learn --from-state /var/lib/macwatch/state")
+        exec "$MACWATCH" learn --from-state "${4#pod/}" ;;
+    *) exit 1 ;;
+esac
+"#;
+
+/// The README's lines, where two nodes hear the same device: that has one line, and a name is given once.
+#[test]
+fn the_lines_of_the_readme_make_one_inventory_of_what_all_nodes_heard() {
+    let readme = fs::read_to_string(folder().join("../../README.md")).unwrap();
+    let section = readme.split("\n### Kubernetes\n").nth(1).unwrap().split("\n### ").next().unwrap();
+    let loop_at = section.find("for pod in ").unwrap();
+    let lines = section[loop_at..].split("\n\"").next().unwrap();
+
+    let here = tempfile::tempdir().unwrap();
+    let path = |name: &str| here.path().join(name);
+    fs::create_dir_all(path("deploy/kubernetes")).unwrap();
+    let inventory = path("deploy/kubernetes/ethers");
+    fs::copy(folder().join("ethers"), &inventory).unwrap();
+    for (name, sources) in [("one", [1, 2]), ("two", [2, 3])] {
+        let heard = sources.map(|n| (n, 1_700_000_000_000, 1_790_000_100_000));
+        fs::write(path(name), state::file(1_700_000_000_000, &heard)).unwrap();
+    }
+    fs::write(path("kubectl"), KUBECTL).unwrap();
+    fs::set_permissions(path("kubectl"), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut follow = Command::new("sh");
+    follow.args(["-ec", lines]).current_dir(&here).env("MACWATCH", BINARY);
+    follow.env("PATH", format!("{}:/usr/bin:/bin", here.path().display()));
+    let output = follow.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+
+    let learnt = fs::read_to_string(&inventory).unwrap();
+    for n in 1..=3 {
+        assert_eq!(learnt.matches(&mac(source(n))).count(), 1, "{learnt}");
+    }
+    assert!(learnt.starts_with(&fs::read_to_string(folder().join("ethers")).unwrap()), "{learnt}");
+    let mut check = Command::new(BINARY);
+    let output = check.args(["check", "--inventory.file"]).arg(&inventory).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
 }
 
 #[test]
