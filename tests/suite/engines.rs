@@ -4,10 +4,7 @@ use std::process::Command;
 
 use crate::common::exporter::BINARY;
 use crate::common::frames::{frame, send, source, text};
-use crate::common::{Exporter, Namespace, Program, root, veth, wait_until, wire};
-
-/// Refuses bpf(2) with the error that it is given, and becomes its arguments.
-const REFUSE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/refuse.py");
+use crate::common::{Exporter, Namespace, Program, REFUSE, root, veth, wait_until, wire};
 
 /// A line of a log that tells of a fall back.
 const FALLEN: &str = "no kernel engine; every frame goes through the channel engine";
@@ -28,7 +25,7 @@ fn without_capability(namespace: &Namespace) -> Command {
 
 fn refused(namespace: &Namespace, error: &str) -> Command {
     let mut command = namespace.command("python3");
-    command.args([REFUSE, error, BINARY]);
+    command.args([REFUSE, "bpf", error, BINARY]);
     command
 }
 

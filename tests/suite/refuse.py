@@ -1,7 +1,8 @@
-"""Refuses bpf(2) as a sandbox does: `refuse.py ERROR PROGRAM ARGUMENTS`.
+"""Refuses a system call as a sandbox does: `refuse.py CALL ERROR PROGRAM ARGUMENTS`.
 
-ERROR is the name of an error, such as EPERM or ENOSYS, or KILL: then the program ends when it calls bpf(2).
-Installs a seccomp filter (seccomp(2), linux/filter.h) and becomes the program.
+CALL is bpf, or packet-bind: bind(2) of packet sockets, which are known by the length of their address. No frame can be
+captured then, though every interface is up. ERROR is the name of an error, such as EPERM or ENOSYS, or KILL: then the
+program ends when it makes the call. Installs a seccomp filter (seccomp(2), linux/filter.h) and becomes the program.
 """
 
 import ctypes
@@ -11,19 +12,24 @@ import platform
 import struct
 import sys
 
-BPF = {"x86_64": 321, "aarch64": 280}[platform.machine()]
-LOAD_NUMBER, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
+LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
+NUMBER, THIRD_ARGUMENT = 0, 32
+SOCKADDR_LL = 20
 ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050000, 0x80000000
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
+# Its number by machine, and what else has to be there for it to be the one: a place, and the value there.
+CALLS = {
+    "bpf": ({"x86_64": 321, "aarch64": 280}, []),
+    "packet-bind": ({"x86_64": 49, "aarch64": 200}, [(THIRD_ARGUMENT, SOCKADDR_LL)]),
+}
 
-name, *program = sys.argv[1:]
-verdict = KILL if name == "KILL" else REFUSE | getattr(errno, name)
-instructions = [
-    (LOAD_NUMBER, 0, 0, 0),
-    (JUMP_IF_EQUAL, 0, 1, BPF),
-    (RETURN, 0, 0, verdict),
-    (RETURN, 0, 0, ALLOW),
-]
+call, error, *program = sys.argv[1:]
+verdict = KILL if error == "KILL" else REFUSE | getattr(errno, error)
+numbers, more = CALLS[call]
+instructions = [(RETURN, 0, 0, verdict), (RETURN, 0, 0, ALLOW)]
+for place, value in reversed([(NUMBER, numbers[platform.machine()]), *more]):
+    # Another is let through, which is what the last instruction does.
+    instructions = [(LOAD, 0, 0, place), (JUMP_IF_EQUAL, 0, len(instructions) - 1, value), *instructions]
 code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in instructions))
 
 

@@ -30,6 +30,9 @@ pub(crate) use prometheus::Prometheus;
 /// How long a condition may take to come true on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Refuses the system call that it is given, with the error that it is given, and becomes its arguments.
+pub(crate) const REFUSE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/refuse.py");
+
 /// Waits until the condition holds; panics with `what` when it does not within the deadline.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {

@@ -7,9 +7,7 @@ use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::common::exporter::BINARY;
-use crate::common::{DEADLINE, Exporter, Namespace, root, wire};
-
-const UNBOUND: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/deploy/systemd/unbound.py");
+use crate::common::{DEADLINE, Exporter, Namespace, REFUSE, root, wire};
 
 /// What is said of one thing, its lines split.
 fn next(socket: &UnixDatagram) -> Vec<String> {
@@ -87,7 +85,7 @@ fn it_is_not_ready_before_frames_are_captured() {
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut command = ours.command("python3");
-    command.args([UNBOUND, BINARY, "-i", "mw0"]).env("NOTIFY_SOCKET", &path);
+    command.args([REFUSE, "packet-bind", "ENODEV", BINARY, "-i", "mw0"]).env("NOTIFY_SOCKET", &path);
     let exporter = Exporter::spawn(&ours, command);
     let first = next(&socket);
     assert_eq!(first, ["EXTEND_TIMEOUT_USEC=60000000", "STATUS=Waiting for frames to be captured on mw0"]);
