@@ -146,7 +146,42 @@ pub(super) fn pattern(chosen: &[String]) -> String {
 }
 
 /// Labels that a text names in double braces.
-pub(super) fn labels(format: &str) -> Vec<&str> {
+fn labels(format: &str) -> Vec<&str> {
     let named = Regex::new(r"\{\{\s*(\w+)\s*\}\}").unwrap();
     named.captures_iter(format).map(|found| found.get(1).unwrap().as_str()).collect()
+}
+
+/// Labels that a query's legend or an annotation's text is made of.
+pub(super) fn named<'q>(query: &Query<'q>) -> Vec<&'q str> {
+    let formats = ["legendFormat", "titleFormat", "textFormat"].map(|key| text(query.json, key));
+    let tags = text(query.json, "tagKeys").split(',').filter(|tag| !tag.is_empty());
+    formats.into_iter().flat_map(labels).chain(tags).collect()
+}
+
+/// Fields that a panel names: in overrides, in their links, in the order of columns, in what a number is taken from.
+pub(super) fn used(panel: &Value) -> Vec<String> {
+    let field = Regex::new(r"\$\{__data\.fields\.(\w+)\}").unwrap();
+    let json = panel.to_string();
+    let mut used: Vec<String> = field.captures_iter(&json).map(|found| found[1].to_owned()).collect();
+    let overrides = list(&panel["fieldConfig"], "overrides");
+    let by_name = overrides.iter().filter(|one| one["matcher"]["id"] == "byName");
+    used.extend(by_name.map(|one| text(&one["matcher"], "options").to_owned()));
+    for transformation in list(panel, "transformations") {
+        for key in ["indexByName", "excludeByName"] {
+            let fields = transformation["options"][key].as_object();
+            used.extend(
+                fields.into_iter().flat_map(|fields| fields.keys().filter(|name| *name != "Time").cloned()),
+            );
+        }
+    }
+    let taken = text(&panel["options"]["reduceOptions"], "fields");
+    used.extend(taken.strip_prefix("/^").and_then(|rest| rest.strip_suffix("$/")).map(str::to_owned));
+    // What a table is sorted by goes by the headers.
+    let properties = overrides.iter().flat_map(|one| list(one, "properties"));
+    let headers: Vec<&Value> =
+        properties.filter(|one| one["id"] == "displayName").map(|one| &one["value"]).collect();
+    for sorted in list(&panel["options"], "sortBy") {
+        assert!(headers.contains(&&sorted["displayName"]), "{}: {sorted}", panel["title"]);
+    }
+    used
 }

@@ -58,6 +58,15 @@ const RULES: &[(&str, Rule, Spoil)] = &[
     ("target-counter-agg", target_counter_agg, |d| {
         d["panels"][1]["targets"][0]["expr"] = json!("macwatch_interface_frames_total{job=~\"$job\"}");
     }),
+    ("nothing is not good", nothing_is_not_good, |d| {
+        d["panels"][1]["fieldConfig"]["defaults"]["thresholds"]["steps"][0]["color"] = json!("green");
+    }),
+    ("bands are stacked", bands_are_stacked, |d| {
+        d["panels"][6]["fieldConfig"]["defaults"]["custom"]["stacking"]["mode"] = json!("none");
+    }),
+    ("whole numbers in tables", whole_numbers, |d| {
+        d["panels"][8]["targets"][0]["expr"] = json!("increase(macwatch_interface_frames_total[$__range])");
+    }),
     ("uneditable", uneditable, |d| d["editable"] = json!(true)),
     ("no inputs", no_inputs, |d| d["__inputs"] = json!([])),
     ("ids", ids, |d| d["panels"][1]["id"] = d["panels"][0]["id"].clone()),
@@ -242,6 +251,31 @@ fn places(board: &Board) -> Vec<String> {
 fn nothing_to_show(board: &Board) -> Vec<String> {
     let counted = |panel: &Value| text(&panel["targets"][0], "expr").ends_with("or vector(-1)");
     of_panels(board, |panel| text(&panel["fieldConfig"]["defaults"], "noValue").is_empty() && !counted(panel))
+}
+
+/// Without a value Grafana takes the colour of the lowest step: `no exporter` must not look like a good answer.
+fn nothing_is_not_good(board: &Board) -> Vec<String> {
+    of_panels(board, |panel| {
+        let lowest = &panel["fieldConfig"]["defaults"]["thresholds"]["steps"][0]["color"];
+        panel["type"] == "stat" && lowest == "green"
+    })
+}
+
+/// Areas that are filled densely hide what is behind them, so that none may be behind another.
+fn bands_are_stacked(board: &Board) -> Vec<String> {
+    of_panels(board, |panel| {
+        let custom = &panel["fieldConfig"]["defaults"]["custom"];
+        custom["fillOpacity"].as_u64() > Some(30) && custom["stacking"]["mode"] != "normal"
+    })
+}
+
+/// `increase` extrapolates, and nobody sends 27.2 frames.
+fn whole_numbers(board: &Board) -> Vec<String> {
+    of_panels(board, |panel| {
+        let expressions = list(panel, "targets").iter().map(|target| text(target, "expr"));
+        let mut increases = expressions.filter(|expression| expression.contains("increase("));
+        panel["type"] == "table" && increases.any(|expression| !expression.starts_with("round("))
+    })
 }
 
 /// Links lead to dashboards that are there, under variables that they have.

@@ -14,7 +14,7 @@ use regex_lite::Regex;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::board::{Board, Query, Values, asked, boards, labels, list, pattern, substitute, text};
+use super::board::{Board, Values, asked, boards, list, named, pattern, substitute, text, used};
 use super::promql::selectors;
 use crate::common::exporter::{BINARY, PORT};
 use crate::common::frames::{Stop, frame, send, source, text as written};
@@ -33,6 +33,8 @@ const GUEST: [u8; 6] = [0xda, 0xa1, 0x19, 0, 0xbe, 0xef];
 const GROUP: [u8; 6] = [0x01, 0, 0x5e, 0, 0, 1];
 /// Frames, too many for a queue of the default size that nobody reads, where each takes more than half a KiB.
 const BURST: usize = 40_000;
+/// Heard by the second exporter alone, which goes.
+const GONE: [u8; 6] = [0x02, 0, 0, 0, 0x90, 0x4e];
 
 /// Who talks on which interface of the other side, round and round.
 type Talkers = Mutex<Vec<(&'static str, Vec<Vec<u8>>)>>;
@@ -58,10 +60,18 @@ fn listed() -> Vec<[u8; 6]> {
 
 /// The inventory, replaced as an editor does it.
 fn list_known(file: &Path, more: &str) {
-    let lines = listed().iter().map(|mac| format!("{} host\n", written(*mac))).collect::<String>();
+    let lines =
+        listed().iter().chain([&GONE]).map(|mac| format!("{} host\n", written(*mac))).collect::<String>();
     let beside = file.with_extension("new");
     fs::write(&beside, lines + more).unwrap();
     fs::rename(beside, file).unwrap();
+}
+
+/// What a dashboard begins with; there may be nothing to choose from yet.
+fn begun() -> Values {
+    [("job", ".+"), ("instance", ".+"), ("interface", ".+"), ("own", ""), ("__rate_interval", RATE)]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
 }
 
 /// A Prometheus, and the time that the dashboards end at.
@@ -190,7 +200,7 @@ fn every_query_brings_data_when_there_is_something_to_tell() {
         return;
     }
     let (ours, theirs) = (Namespace::new(), Namespace::new());
-    for n in 0..3 {
+    for n in 0..4 {
         veth(&ours, &format!("mw{n}"), &theirs, &format!("peer{n}"));
     }
     let folder = tempfile::tempdir().unwrap();
@@ -204,15 +214,14 @@ fn every_query_brings_data_when_there_is_something_to_tell() {
     let all = boards();
     let board = |file: &str| all.iter().find(|board| board.file == file).unwrap();
     let deaf = |expected: f64| {
-        // What a dashboard begins with; there may be nothing to choose from yet.
-        let values = ["job", "instance", "interface"].map(|name| (name.to_owned(), ".+".to_owned()));
-        let values =
-            Values::from_iter(values.into_iter().chain([("__rate_interval".to_owned(), RATE.to_owned())]));
+        let values = begun();
         wait_until(&format!("a deafness of {expected}"), || {
             Asked::new(&prometheus).shown(board("overview.json"), "Are we deaf?", &values) == Some(expected)
         });
     };
     deaf(-1.0);
+    // Not `no inventory`: nobody could say.
+    assert_eq!(Asked::new(&prometheus).shown(board("overview.json"), "Unknown now", &begun()), None);
 
     // With a small queue, so that frames can be lost.
     let mut command = ours.command("setpriv");
@@ -230,13 +239,15 @@ fn every_query_brings_data_when_there_is_something_to_tell() {
     let exporter = Exporter::spawn(&ours, command);
     exporter.wait_ready();
     let mut command: Command = ours.command(BINARY);
-    command.args(["-i", "mw1", "--web.listen-address", ":10149", "--inventory.file"]).arg(&inventory);
+    command.args(["-i", "mw1", "-i", "mw3", "--web.listen-address", ":10149", "--inventory.file"]);
+    command.arg(&inventory);
     let second = Exporter::spawn(&ours, command);
     let listed = listed();
     let calm = [
         ("peer0", frames(listed.clone())),
         ("peer1", frames(listed.clone())),
         ("peer2", frames([listed[0]])),
+        ("peer3", frames([listed[1], GONE])),
     ];
     let (talkers, stop) = (Talkers::new(calm.to_vec()), AtomicBool::new(false));
     thread::scope(|scope| {
@@ -244,7 +255,7 @@ fn every_query_brings_data_when_there_is_something_to_tell() {
         scope.spawn(|| talk(&theirs, &talkers, &stop));
         prometheus.wait_value(
             "count(rate(macwatch_source_frames_total[10s]) > 0)",
-            f64::from(2 * LISTED + 1 + LISTED),
+            f64::from(2 * LISTED + 1 + LISTED + 2),
         );
         deaf(0.0);
         nothing_to_tell(board("overview.json"), &Asked::new(&prometheus));
@@ -289,6 +300,11 @@ fn every_query_brings_data_when_there_is_something_to_tell() {
                     assert_eq!(asked.shown(board, title, &values), Some(number), "{file}: {title}");
                 }
             }
+            no_inventory(board, &asked, &values);
+            if board.file == "source.json" {
+                // Who is gone can be chosen: Grafana takes another for a choice that is not offered.
+                asked.values(board, &written(GONE));
+            }
             if board.file == "unknown.json" {
                 for (mac, there) in [(STRANGER, true), (GUEST, true), (GROUP, true), (listed[0], false)] {
                     assert_eq!(values["unknown"].contains(&written(mac)), there, "{}", values["unknown"]);
@@ -308,6 +324,25 @@ fn nothing_to_tell(overview: &Board, asked: &Asked<'_>) {
         let expression = substitute("not heard", text(target, "expr"), &values);
         assert_eq!(asked.query(&expression, true).len(), 0, "{expression}");
     }
+}
+
+/// Panels that say that there is no inventory do so where the exporters that are there have none.
+fn no_inventory(board: &Board, asked: &Asked<'_>, values: &Values) {
+    let mut found = 0;
+    for panel in board.panels() {
+        if panel["fieldConfig"]["defaults"]["mappings"].to_string().contains(r#""-1":{"#)
+            && panel["title"] != "Are we deaf?"
+        {
+            // What only they have that have one.
+            let absent = Regex::new("macwatch_(source_known|inventory_[a-z_]+)").unwrap();
+            let expression = substitute(&board.file, text(&panel["targets"][0], "expr"), values);
+            let expression = absent.replace_all(&expression, "macwatch_absent");
+            let series = asked.query(&expression, true);
+            assert!(series.len() == 1 && series[0].value == Some(-1.0), "{}: {expression}", panel["title"]);
+            found += 1;
+        }
+    }
+    assert_ne!(found, 0, "{}", board.file);
 }
 
 /// Runs all that a dashboard asks, and compares what comes with what it shows of it.
@@ -343,39 +378,4 @@ fn look(board: &Board, asked: &Asked<'_>, values: &Values, page: &str) {
             );
         }
     }
-}
-
-/// Labels that a query's legend or an annotation's text is made of.
-fn named<'q>(query: &Query<'q>) -> Vec<&'q str> {
-    let formats = ["legendFormat", "titleFormat", "textFormat"].map(|key| text(query.json, key));
-    let tags = text(query.json, "tagKeys").split(',').filter(|tag| !tag.is_empty());
-    formats.into_iter().flat_map(labels).chain(tags).collect()
-}
-
-/// Fields that a panel names: in overrides, in their links, in the order of columns, in what a number is taken from.
-fn used(panel: &Value) -> Vec<String> {
-    let field = Regex::new(r"\$\{__data\.fields\.(\w+)\}").unwrap();
-    let json = panel.to_string();
-    let mut used: Vec<String> = field.captures_iter(&json).map(|found| found[1].to_owned()).collect();
-    let overrides = list(&panel["fieldConfig"], "overrides");
-    let by_name = overrides.iter().filter(|one| one["matcher"]["id"] == "byName");
-    used.extend(by_name.map(|one| text(&one["matcher"], "options").to_owned()));
-    for transformation in list(panel, "transformations") {
-        for key in ["indexByName", "excludeByName"] {
-            let fields = transformation["options"][key].as_object();
-            used.extend(
-                fields.into_iter().flat_map(|fields| fields.keys().filter(|name| *name != "Time").cloned()),
-            );
-        }
-    }
-    let taken = text(&panel["options"]["reduceOptions"], "fields");
-    used.extend(taken.strip_prefix("/^").and_then(|rest| rest.strip_suffix("$/")).map(str::to_owned));
-    // What a table is sorted by goes by the headers.
-    let properties = overrides.iter().flat_map(|one| list(one, "properties"));
-    let headers: Vec<&Value> =
-        properties.filter(|one| one["id"] == "displayName").map(|one| &one["value"]).collect();
-    for sorted in list(&panel["options"], "sortBy") {
-        assert!(headers.contains(&&sorted["displayName"]), "{}: {sorted}", panel["title"]);
-    }
-    used
 }
