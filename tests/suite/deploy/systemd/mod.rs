@@ -134,7 +134,7 @@ fn the_lines_of_the_readme_install_it() {
         .filter_map(|block| block.strip_prefix("sh\n"))
         .map(|block| block.lines().map(|line| format!("{}\n", line.trim_start())).collect())
         .collect();
-    assert_eq!(blocks.len(), 2, "{section}");
+    assert_eq!(blocks.len(), 3, "{section}");
 
     let (ours, theirs) = (Namespace::new(), Namespace::new());
     veth(&ours, "mw0", &theirs, "peer0");
@@ -158,6 +158,14 @@ fn the_lines_of_the_readme_install_it() {
     assert_eq!(systemd.show("ActiveState"), "active");
     assert!(systemd.log().contains("msg=\"serving on sockets that systemd passed\" sockets=1"));
     systemd.scrape();
+
+    send(&theirs, "peer0", &[frame(source(1), 60)]);
+    wait_until("the state", || systemd.path("/var/lib/private/macwatch/state").exists());
+    follow("remove", &blocks[2]);
+    let here = systemd.run("find /etc/systemd/system /etc/default /usr/local/bin /var/lib -name macwatch*");
+    assert_eq!(here, "");
+    let (there, said) = systemd.try_run("systemctl status macwatch");
+    assert!(!there && said.contains("could not be found"), "{said}");
 }
 
 /// Panics unless every restriction that can be seen from outside holds.
