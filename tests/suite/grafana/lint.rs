@@ -20,20 +20,20 @@ const RULES: &[(&str, Rule, Spoil)] = &[
     }),
     (
         "template-job",
-        |board| template(board, "job", "Job"),
-        |d| d["templating"]["list"][1]["allValue"] = json!(".*"),
+        |board| template(board, "job", "Job", ".+"),
+        |d| d["templating"]["list"][2]["allValue"] = json!(".*"),
     ),
     (
         "template-instance",
-        |board| template(board, "instance", "Instance"),
+        |board| template(board, "instance", "Instance", ".+"),
         |d| {
-            d["templating"]["list"][2]["multi"] = json!(false);
+            d["templating"]["list"][3]["multi"] = json!(false);
         },
     ),
     ("template-label-promql", template_label_promql, |d| {
-        d["templating"]["list"][3]["query"]["query"] = json!("values_of(up, job)");
+        d["templating"]["list"][4]["query"]["query"] = json!("values_of(up, job)");
     }),
-    ("template-on-time-change-reload", template_reload, |d| d["templating"]["list"][3]["refresh"] = json!(1)),
+    ("template-on-time-change-reload", template_reload, |d| d["templating"]["list"][4]["refresh"] = json!(1)),
     ("panel-datasource", panel_datasource, |d| d["panels"][1]["datasource"]["uid"] = json!("prometheus")),
     ("panel-title-description", panel_title_description, |d| d["panels"][1]["description"] = json!("")),
     ("panel-units", panel_units, |d| d["panels"][1]["fieldConfig"]["defaults"]["unit"] = json!("frames")),
@@ -58,6 +58,17 @@ const RULES: &[(&str, Rule, Spoil)] = &[
     ("target-counter-agg", target_counter_agg, |d| {
         d["panels"][1]["targets"][0]["expr"] = json!("macwatch_interface_frames_total{job=~\"$job\"}");
     }),
+    // Targets without the label are of all sites.
+    (
+        "template site",
+        |board| template(board, "site", "Site", ".*"),
+        |d| d["templating"]["list"][1]["allValue"] = json!(".+"),
+    ),
+    (
+        "target site",
+        |board| target_matcher(board, "site"),
+        |d| d["panels"][1]["targets"][0]["expr"] = json!("up{job=~\"$job\", instance=~\"$instance\"}"),
+    ),
     ("nothing is not good", nothing_is_not_good, |d| {
         d["panels"][1]["fieldConfig"]["defaults"]["thresholds"]["steps"][0]["color"] = json!("green");
     }),
@@ -127,13 +138,13 @@ fn template_datasource(board: &Board) -> Vec<String> {
     unless(matches!(found[..], [one] if good(one)), || format!("{}: {found:?}", board.file))
 }
 
-fn template(board: &Board, name: &str, label: &str) -> Vec<String> {
+fn template(board: &Board, name: &str, label: &str, all: &str) -> Vec<String> {
     let good = board.variable(name).is_some_and(|one| {
         one["datasource"]["uid"] == "${datasource}"
             && one["type"] == "query"
             && one["label"] == label
             && one["multi"] == true
-            && one["allValue"] == ".+"
+            && one["allValue"] == all
     });
     unless(good, || format!("{}: {:?}", board.file, board.variable(name)))
 }

@@ -69,9 +69,16 @@ fn list_known(file: &Path, more: &str) {
 
 /// What a dashboard begins with; there may be nothing to choose from yet.
 fn begun() -> Values {
-    [("job", ".+"), ("instance", ".+"), ("interface", ".+"), ("own", ""), ("__rate_interval", RATE)]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into()
+    [
+        ("site", ".*"),
+        ("job", ".+"),
+        ("instance", ".+"),
+        ("interface", ".+"),
+        ("own", ""),
+        ("__rate_interval", RATE),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
 }
 
 /// A Prometheus, and the time that the dashboards end at.
@@ -206,9 +213,11 @@ fn every_query_brings_data_when_there_is_something_to_tell() {
     let folder = tempfile::tempdir().unwrap();
     let inventory = folder.path().join("inventory");
     list_known(&inventory, "");
+    // One of a site, one of none.
     let configuration = format!(
         "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\nscrape_configs:\n  - job_name: macwatch\n    \
-         static_configs: [{{ targets: ['127.0.0.1:{PORT}', '127.0.0.1:10149'] }}]\n"
+         static_configs: [{{ targets: ['127.0.0.1:{PORT}'] }},\n      \
+         {{ targets: ['127.0.0.1:10149'], labels: {{ site: branch }} }}]\n"
     );
     let prometheus = Prometheus::start(&ours, &configuration);
     let all = boards();
