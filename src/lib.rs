@@ -47,8 +47,9 @@
 //! # Threads
 //!
 //! The main thread runs a tokio runtime for netlink, signals and connections. Each interface has a capture
-//! thread that sleeps until frames, or notices of new sources, arrive. Pages are rendered on a blocking thread that comes and goes,
-//! and passwords are compared on two others, one of scrapers and one of strangers at a time.
+//! thread that sleeps until frames, or notices of new sources, arrive. What takes time has blocking threads that come and
+//! go, one at a time for each: the metrics page, the pages for people, passwords of scrapers and of strangers, each kind of
+//! file that is looked at, read or written.
 //! Capabilities are dropped before the second thread exists.
 //!
 //! # What a failure costs
@@ -81,6 +82,7 @@
 //! | rendering fails | that scrape: 500; it is whole before its first byte is sent |
 //! | a kept page cannot be unpacked for a client | that connection, before the length that it was told |
 //! | the state file is damaged, or of a later version | what it knew: it is set aside, and a metric says so |
+//! | a file system hangs | news of the files on it; what a restart would forget |
 //! | the state file cannot be read | nothing is written either, until it can be; a metric says so |
 //! | the state cannot be written (disk full, read-only) | what a restart would forget; tried again after a pause that doubles |
 //! | another macwatch has the state file | the start: exit 1 |

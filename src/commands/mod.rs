@@ -69,10 +69,11 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
             Some(Command::HashPassword(args)) => hash_password::run(args).await,
         }
     };
-    // One thread: capabilities are dropped before there is another, and a page now and then needs no more.
+    // One thread: capabilities are dropped before there is another, and a page now and then needs no more. Who reads
+    // files, compares passwords or makes pages does it on a thread that comes and goes, one at a time for each; a limit
+    // on all of them together would let a file system that hangs hold up the pages.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(4)
         .build()
         .map_err(cannot("start the runtime"))?;
     let done = runtime.block_on(job);

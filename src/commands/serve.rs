@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::shutdown::Shutdown;
 use super::{Failure, cannot, drop_privileges, prepare};
@@ -24,12 +25,14 @@ use crate::vendor::Vendors;
 use crate::web::listen::ListenAddress;
 
 pub(super) async fn run(args: &ServeArgs) -> Result<(), Failure> {
+    // Before all else: whoever asks it to end, or to read its files anew, may ask while it starts.
+    let signals = Shutdown::listen().and_then(|shutdown| Ok((shutdown, signal(SignalKind::hangup())?)));
+    let (shutdown, hangups) = signals.map_err(cannot("handle signals"))?;
     let (level, format) = (&args.log).into();
     log::start(level, format);
     let config = Serve::try_from(args)?;
     tracing::info!(version = build::VERSION, revision = build::REVISION, "starting macwatch");
     raise_open_files();
-    let shutdown = Shutdown::listen().map_err(cannot("handle signals"))?;
     let hearing = || hearing(&config);
     let (follower, sockets) = prepare(&config.exporter.capture.selection, hearing).await?;
     let manager = Manager::from_env();
@@ -56,7 +59,7 @@ pub(super) async fn run(args: &ServeArgs) -> Result<(), Failure> {
         })
     });
     let diary = diary.transpose()?;
-    let opened = Opened { sockets, follower, listeners, web_config, manager };
+    let opened = Opened { sockets, follower, listeners, web_config, manager, hangups };
     let vendors = Arc::new(vendors(config.vendor_file.as_deref())?);
     exporter::run(config.exporter, opened, known, Arc::new(reloader), vendors, diary, shutdown.asked())
         .await

@@ -35,6 +35,7 @@ use reload::Reloader;
 use remember::Diary;
 use service::Service;
 use site::Pages;
+use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use web_config::WebConfig;
@@ -71,6 +72,8 @@ pub struct Opened {
     pub web_config: Option<Arc<WebConfig>>,
     /// Who wants to be told how it goes.
     pub manager: Manager,
+    /// When to read all files anew.
+    pub hangups: Signal,
 }
 
 /// Frames become counts.
@@ -158,7 +161,7 @@ pub async fn run(
     diary: Option<Arc<Diary>>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let Opened { sockets, mut follower, listeners, web_config, manager } = opened;
+    let Opened { sockets, mut follower, listeners, web_config, manager, hangups } = opened;
     let roster = Arc::<Known>::clone(&known);
     let sources = match &diary {
         Some(diary) => Sources::with_memory(config.limits, roster, Arc::<Diary>::clone(diary)),
@@ -199,7 +202,6 @@ pub async fn run(
     let service = Arc::new(Service::new(manager, Arc::clone(&metrics)));
     let asked = Arc::clone(&service);
     let (ask, requests) = mpsc::channel(reload::MOST_ASKED);
-    let hangups = reload::hangups()?;
     let formats = [Format::Text, Format::OpenMetrics { created: config.openmetrics_created }];
     let site = Site {
         telemetry_path: config.telemetry_path,
@@ -230,12 +232,17 @@ pub async fn run(
         () = settling => {}
         () = service.attend(roll) => {}
     }
-    let books = sources.snapshot();
-    // Ends the threads; each hands over what it knew.
-    drop(supervisor);
-    if let Some(diary) = &diary {
-        diary.save(&sources);
-    }
+    // Aside, as a disk may take its time: a second signal still ends it.
+    let end = move || {
+        let books = sources.snapshot();
+        // Ends the threads; each hands over what it knew.
+        drop(supervisor);
+        if let Some(diary) = &diary {
+            diary.save(&sources);
+        }
+        books
+    };
+    let books = spawn_blocking(end).await.map_err(io::Error::other)?;
     let frames: u64 = books.iter().map(Snapshot::frames).sum();
     let known: usize = books.iter().map(|books| books.sources.len()).sum();
     tracing::info!(frames, sources = known, "stopped");

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
@@ -185,7 +185,7 @@ impl Reloader {
     }
 
     async fn follow_files(self: &Arc<Self>) -> io::Result<Infallible> {
-        let mut watcher = Watcher::new(self.files.clone())?;
+        let mut watcher = Watcher::new(self.files.clone()).await?;
         loop {
             watcher.changed().await?;
             drop(self.reload_aside(None, "change").await);
@@ -197,13 +197,4 @@ fn warn_if_empty(entries: usize) {
     if entries == 0 {
         tracing::warn!("the inventory is empty: every source but our own is unknown");
     }
-}
-
-/// SIGHUP, which from now on does not kill.
-///
-/// # Errors
-///
-/// That of sigaction(2).
-pub fn hangups() -> io::Result<Signal> {
-    signal(SignalKind::hangup())
 }

@@ -83,7 +83,7 @@ impl WebConfig {
     async fn follow_files(self: &Arc<Self>) -> io::Result<Infallible> {
         loop {
             let files = self.security.files();
-            let mut watcher = Watcher::new(files.clone())?;
+            let mut watcher = Watcher::new(files.clone()).await?;
             // What changed before it was watched.
             self.look().await;
             while self.security.files() == files {

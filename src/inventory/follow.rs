@@ -1,17 +1,20 @@
 //! Noticing that files have changed, by inotify(7): those of the inventory, and of the web configuration.
 //!
 //! The folders are watched, not the files: editors write beside and rename, and a Kubernetes ConfigMap swaps
-//! a symbolic link in the folder. What a notice means is found by looking at the files themselves.
+//! a symbolic link in the folder. What a notice means is found by looking at the files themselves, on a thread beside:
+//! a file system that is away for a while (NFS) keeps whoever looks for as long.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use inotify::{EventStream, Inotify, WatchMask, Watches};
+use tokio::task::spawn_blocking;
 
 /// A change is complete when nothing more has happened for this long.
 const QUIET: Duration = Duration::from_millis(100);
@@ -33,7 +36,7 @@ struct Fingerprint {
 
 /// Watches files for changes.
 pub struct Watcher {
-    files: Vec<PathBuf>,
+    files: Arc<[PathBuf]>,
     seen: Vec<Option<Fingerprint>>,
     watches: Watches,
     events: EventStream<Vec<u8>>,
@@ -53,13 +56,12 @@ impl Watcher {
     /// # Errors
     ///
     /// `EMFILE` where the user has too many inotify instances (fs.inotify.max_user_instances).
-    pub fn new(files: Vec<PathBuf>) -> io::Result<Self> {
+    pub async fn new(files: Vec<PathBuf>) -> io::Result<Self> {
         let inotify = Inotify::init()?;
         let watches = inotify.watches();
         let events = inotify.into_event_stream(vec![0; 4096])?;
-        let mut watcher = Self { files, seen: Vec::new(), watches, events, incomplete: false };
-        watcher.watch();
-        watcher.seen = watcher.look();
+        let mut watcher = Self { files: files.into(), seen: Vec::new(), watches, events, incomplete: false };
+        watcher.seen = watcher.look().await?;
         Ok(watcher)
     }
 
@@ -89,8 +91,7 @@ impl Watcher {
                     Err(_) => break,
                 }
             }
-            self.watch();
-            let now = self.look();
+            let now = self.look().await?;
             if now != self.seen {
                 self.seen = now;
                 return Ok(());
@@ -98,30 +99,39 @@ impl Watcher {
         }
     }
 
-    /// Watches the folders on the way to each file; those watched already stay so.
-    fn watch(&mut self) {
-        let mask = WatchMask::CLOSE_WRITE
-            | WatchMask::CREATE
-            | WatchMask::MOVED_TO
-            | WatchMask::MOVED_FROM
-            | WatchMask::DELETE
-            | WatchMask::DELETE_SELF
-            | WatchMask::MOVE_SELF
-            | WatchMask::ATTRIB
-            | WatchMask::ONLYDIR;
-        let folders: BTreeSet<PathBuf> = self.files.iter().flat_map(|file| folders(file)).collect();
-        self.incomplete = false;
-        for folder in folders {
-            if let Err(error) = self.watches.add(&folder, mask) {
-                tracing::debug!(folder = %folder.display(), %error, "cannot watch");
-                self.incomplete = true;
-            }
+    /// Watches the folders on the way to each file, and looks at the files.
+    async fn look(&mut self) -> io::Result<Vec<Option<Fingerprint>>> {
+        let (files, watches) = (Arc::clone(&self.files), self.watches.clone());
+        let job = move || {
+            let complete = watch(&files, watches);
+            (complete, files.iter().map(|file| fingerprint(file)).collect())
+        };
+        let (complete, seen) = spawn_blocking(job).await.map_err(io::Error::other)?;
+        self.incomplete = !complete;
+        Ok(seen)
+    }
+}
+
+/// Watches the folders on the way to each file; those watched already stay so. False if some cannot be watched.
+fn watch(files: &[PathBuf], mut watches: Watches) -> bool {
+    let mask = WatchMask::CLOSE_WRITE
+        | WatchMask::CREATE
+        | WatchMask::MOVED_TO
+        | WatchMask::MOVED_FROM
+        | WatchMask::DELETE
+        | WatchMask::DELETE_SELF
+        | WatchMask::MOVE_SELF
+        | WatchMask::ATTRIB
+        | WatchMask::ONLYDIR;
+    let folders: BTreeSet<PathBuf> = files.iter().flat_map(|file| folders(file)).collect();
+    let mut complete = true;
+    for folder in folders {
+        if let Err(error) = watches.add(&folder, mask) {
+            tracing::debug!(folder = %folder.display(), %error, "cannot watch");
+            complete = false;
         }
     }
-
-    fn look(&self) -> Vec<Option<Fingerprint>> {
-        self.files.iter().map(|file| fingerprint(file)).collect()
-    }
+    complete
 }
 
 /// The folders in which something may happen that changes which file a path leads to.
@@ -177,7 +187,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("ethers");
             fs::write(&file, "a").unwrap();
-            let mut watcher = Watcher::new(vec![file.clone()]).unwrap();
+            let mut watcher = Watcher::new(vec![file.clone()]).await.unwrap();
             // In place.
             fs::write(&file, "bb").unwrap();
             notices(&mut watcher).await;
@@ -204,7 +214,7 @@ mod tests {
             }
             symlink("..1", path("..data")).unwrap();
             symlink("..data/ethers", path("ethers")).unwrap();
-            let mut watcher = Watcher::new(vec![path("ethers")]).unwrap();
+            let mut watcher = Watcher::new(vec![path("ethers")]).await.unwrap();
             for version in ["..2", "..3"] {
                 symlink(version, path("..data_tmp")).unwrap();
                 fs::rename(path("..data_tmp"), path("..data")).unwrap();
@@ -219,7 +229,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("ethers");
             fs::write(&file, "a").unwrap();
-            let mut watcher = Watcher::new(vec![file.clone()]).unwrap();
+            let mut watcher = Watcher::new(vec![file.clone()]).await.unwrap();
             fs::write(folder.path().join("other"), "x").unwrap();
             // Long enough for the neighbour to have been looked at.
             assert!(tokio::time::timeout(5 * QUIET, watcher.changed()).await.is_err());

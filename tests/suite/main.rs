@@ -48,6 +48,7 @@ mod send;
 mod signals;
 mod site;
 mod state;
+mod stuck;
 mod tls;
 mod vendor;
 mod watching;

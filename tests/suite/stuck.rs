@@ -1,0 +1,100 @@
+//! Files on a file system that does not answer, like NFS while its server is away: who waits for them holds up nobody.
+//!
+//! strace keeps each system call that names one of them for longer than a test takes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::common::exporter::BINARY;
+use crate::common::frames::{frame, send, source};
+use crate::common::{Exporter, Namespace, Program, root, veth, wait_until};
+
+/// From now on whoever names one of these hangs, and is on its stderr.
+#[track_caller]
+fn hang(exporter: &Exporter<'_>, paths: &[PathBuf]) -> Program {
+    let pid = exporter.pid().to_string();
+    let mut strace = Command::new("strace");
+    // An hour, in microseconds.
+    strace.args(["-f", "-qq", "-p", &pid, "-e", "trace=%file", "-e", "inject=%file:delay_enter=3600000000"]);
+    for path in paths {
+        strace.arg("-P").arg(path);
+    }
+    let strace = Program::spawn(&mut strace);
+    let is_traced = |task: &Path| {
+        // A thread may end meanwhile.
+        fs::read_to_string(task.join("status")).map_or(true, |status| !status.contains("TracerPid:\t0\n"))
+    };
+    wait_until("all threads to be traced", || {
+        let mut tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        tasks.all(|task| is_traced(&task.unwrap().path()))
+    });
+    strace
+}
+
+#[test]
+fn files_that_hang_hold_up_no_page_and_no_end() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["ethers", "web.yml", "state"];
+    let [inventory, web, state] = names.map(|name| folder.path().join(name));
+    fs::write(&inventory, "02:00:00:00:00:01 one\n").unwrap();
+    fs::write(&web, "http_server_config: {headers: {X-Frame-Options: deny}}\n").unwrap();
+    let mut command = ours.command(BINARY);
+    command.args(["-i", "mw0", "--inventory.file"]).arg(&inventory).arg("--web.config.file").arg(&web);
+    command.arg("--state.file").arg(&state);
+    let mut exporter = Exporter::spawn(&ours, command);
+    exporter.wait_ready();
+    wait_until("the state to be there", || state.exists());
+
+    let strace = hang(&exporter, &[folder.path().to_owned(), inventory.clone(), web.clone(), state.clone()]);
+    let hung = |path: &Path| strace.stderr().matches(&format!("{}\"", path.display())).count();
+    // Looked at, as both have changed; written, as somebody is new; and read, as that was asked for.
+    fs::write(&inventory, "02:00:00:00:00:02 two\n").unwrap();
+    fs::write(&web, "http_server_config: {headers: {X-Frame-Options: sameorigin}}\n").unwrap();
+    send(&theirs, "peer0", &[frame(source(1), 60)]);
+    wait_until("both files to be looked at", || hung(&inventory) > 0 && hung(&web) > 0);
+    wait_until("the state to be looked at", || hung(&state) > 0);
+    let before = hung(&inventory);
+    exporter.signal(Signal::HUP);
+    wait_until("the inventory to be read", || hung(&inventory) > before);
+
+    let page = exporter.wait_frames("mw0", 1.0);
+    assert_eq!(page.value("macwatch_inventory_entries"), 1.0);
+    assert_eq!(exporter.get("/").unwrap().status, 200);
+    // The last of what it knows cannot be written, and nobody has to wait for that.
+    exporter.signal(Signal::TERM);
+    wait_until("it to stop serving", || exporter.get("/-/healthy").is_err());
+    exporter.signal(Signal::TERM);
+    assert_eq!(exporter.wait().code(), Some(128 + 15));
+    assert_eq!(exporter.logged("msg=stopped"), 0);
+}
+
+/// It is asked to read its files anew while it reads them for the first time.
+#[test]
+fn a_reload_that_is_asked_for_early_comes_later() {
+    if !root() {
+        return;
+    }
+    let namespace = Namespace::new();
+    let folder = tempfile::tempdir().unwrap();
+    let inventory = folder.path().join("ethers");
+    fs::write(&inventory, "02:00:00:00:00:01 one\n").unwrap();
+    let mut command = namespace.command("strace");
+    // Beside it, so that its number is that of the child; two seconds.
+    command.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=openat", "-P"]).arg(&inventory);
+    command
+        .args(["-e", "inject=openat:delay_enter=2000000:when=1", BINARY, "--inventory.file"])
+        .arg(&inventory);
+    let exporter = Exporter::spawn(&namespace, command);
+    wait_until("it to start", || exporter.logged("starting macwatch") > 0);
+    exporter.signal(Signal::HUP);
+    wait_until("the inventory to be read again", || exporter.logged("cause=SIGHUP") > 0);
+    exporter.wait_ready();
+}
