@@ -32,6 +32,8 @@ pub struct Manager {
     silent: AtomicBool,
     /// It knows that the service is ready, or was.
     started: AtomicBool,
+    /// It knows that the service ends: all that it wants to hear from then on is that it is alive.
+    ending: AtomicBool,
 }
 
 impl Manager {
@@ -56,7 +58,8 @@ impl Manager {
         let ours = env::var_os("WATCHDOG_PID").is_none()
             || number("WATCHDOG_PID") == Some(std::process::id().into());
         let watchdog = number("WATCHDOG_USEC").filter(|usec| ours && *usec > 0).map(Duration::from_micros);
-        Self { socket, watchdog, silent: AtomicBool::new(false), started: AtomicBool::new(false) }
+        let [silent, started, ending] = Default::default();
+        Self { socket, watchdog, silent, started, ending }
     }
 
     /// Whether there is somebody to tell.
@@ -72,41 +75,44 @@ impl Manager {
     /// The service does what it is for, or does again after a reload.
     pub fn ready(&self, line: &str) {
         let patience = if self.started.swap(true, Ordering::Relaxed) { HASTE } else { PATIENCE };
-        self.tell_within(patience, &format!("READY=1\n{}", status(line)));
+        self.tell_state(patience, &format!("READY=1\n{}", status(line)));
     }
 
     /// It reads its configuration anew; [`Self::ready`] follows.
     pub fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let usec = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={usec}\nSTATUS=Reloading"));
+        self.tell_state(HASTE, &format!("RELOADING=1\nMONOTONIC_USEC={usec}\nSTATUS=Reloading"));
     }
 
     /// How things are, in a line for people.
     pub fn status(&self, line: &str) {
-        self.tell(&status(line));
+        self.tell_state(HASTE, &status(line));
     }
 
     /// It is not ready, and not stuck either: it may take so much longer.
     pub fn extend(&self, by: Duration, line: &str) {
-        self.tell(&format!("EXTEND_TIMEOUT_USEC={}\n{}", by.as_micros(), status(line)));
+        self.tell_state(HASTE, &format!("EXTEND_TIMEOUT_USEC={}\n{}", by.as_micros(), status(line)));
     }
 
     /// A sign of life.
     pub fn alive(&self) {
-        self.tell("WATCHDOG=1");
+        self.tell(HASTE, "WATCHDOG=1");
     }
 
-    /// The service ends.
+    /// The service ends; nothing else changes that.
     pub fn stopping(&self) {
-        self.tell("STOPPING=1\nSTATUS=Stopping");
+        self.tell_state(HASTE, "STOPPING=1\nSTATUS=Stopping");
+        self.ending.store(true, Ordering::Relaxed);
     }
 
-    fn tell(&self, words: &str) {
-        self.tell_within(HASTE, words);
+    fn tell_state(&self, patience: Duration, words: &str) {
+        if !self.ending.load(Ordering::Relaxed) {
+            self.tell(patience, words);
+        }
     }
 
-    fn tell_within(&self, patience: Duration, words: &str) {
+    fn tell(&self, patience: Duration, words: &str) {
         let Some((socket, address)) = &self.socket else { return };
         let told = socket
             .set_write_timeout(Some(patience))
@@ -152,11 +158,24 @@ mod tests {
                 watchdog: None,
                 silent: AtomicBool::default(),
                 started: AtomicBool::default(),
+                ending: AtomicBool::default(),
             };
             manager.ready("one\ntwo");
             manager.extend(Duration::from_secs(2), "Waiting");
+            manager.stopping();
+            // Of one that ends, systemd would take it for what it is, and wait for longer.
+            manager.extend(Duration::from_secs(2), "Waiting");
+            manager.reloading();
+            manager.status("Capturing");
+            manager.ready("Capturing");
+            manager.alive();
             let mut heard = [0; 256];
-            for expected in ["READY=1\nSTATUS=onetwo", "EXTEND_TIMEOUT_USEC=2000000\nSTATUS=Waiting"] {
+            for expected in [
+                "READY=1\nSTATUS=onetwo",
+                "EXTEND_TIMEOUT_USEC=2000000\nSTATUS=Waiting",
+                "STOPPING=1\nSTATUS=Stopping",
+                "WATCHDOG=1",
+            ] {
                 let length = socket.recv(&mut heard).unwrap();
                 assert_eq!(String::from_utf8_lossy(&heard[..length]), expected);
             }
