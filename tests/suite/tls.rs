@@ -138,6 +138,28 @@ fn http2_is_used_unless_it_is_turned_off() {
     }
 }
 
+/// Were anything of what it says left unread, the end of the connection would take the answer away with it.
+#[test]
+fn who_does_not_encrypt_is_told_so_however_much_it_says() {
+    if !root() {
+        return;
+    }
+    let (namespace, pki) = (Namespace::new(), Pki::new());
+    let secure = Secure::start(&namespace, &pki, TLS, "");
+    for bytes in [1, 5_000, 100_000] {
+        let mut plain = connect(&namespace, PORT).unwrap();
+        plain.write_all(&vec![b'x'; bytes]).unwrap();
+        let mut said = String::new();
+        plain.read_to_string(&mut said).unwrap();
+        assert!(said.starts_with("HTTP/1.0 400 ") && said.ends_with("HTTPS server.\n"), "{bytes}: {said}");
+    }
+    // Who never ends is not listened to for ever.
+    let mut plain = connect(&namespace, PORT).unwrap();
+    let endless = (0..10_000).map(|_| plain.write_all(&[b'x'; 65_536])).find(Result::is_err);
+    assert!(endless.is_some());
+    assert_eq!(secure.status(""), 200);
+}
+
 #[test]
 fn clients_show_what_the_file_asks_for() {
     if !root() {
