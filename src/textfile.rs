@@ -84,7 +84,8 @@ impl Faults {
     pub fn into_list(mut self) -> Vec<Fault> {
         if self.untold > 0 {
             let place = Place { file: self.file, line: 0 };
-            self.list.push(Fault { place, what: format!("{} more faults like these", self.untold) });
+            let faults = if self.untold == 1 { "fault" } else { "faults" };
+            self.list.push(Fault { place, what: format!("{} more {faults} like these", self.untold) });
         }
         self.list
     }

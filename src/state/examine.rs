@@ -81,7 +81,7 @@ fn walk(bytes: &[u8], tell: &mut impl FnMut(usize, String)) {
         Some((count, sum)) => {
             let found = format::checksum(&bytes[..body]);
             if count != sources {
-                tell(last + 1, format!("it says that there are {count} sources, and there are {sources}"));
+                tell(last + 1, format!("the number of sources is {sources}, and it says {count}"));
             }
             if sum != found {
                 let why =
@@ -152,7 +152,7 @@ mod tests {
             (HEAD.into(), &["2: the file ends behind this line, without its end: it was cut off here"]),
             (whole[..60].to_vec(), &["4: the file ends within this line: it was cut off here"]),
             (changed, &[&format!("5: {sums}: something was changed within a line")]),
-            (sealed(&format!("{HEAD}{ONE}"), 2), &["4: it says that there are 2 sources, and there are 1"]),
+            (sealed(&format!("{HEAD}{ONE}"), 2), &["4: the number of sources is 1, and it says 2"]),
             (
                 sealed(
                     "macwatch-state 1\ncreated x\n\n\0\0\0\n\u{1b}[2J 5 6 eth0\n02:00:00:00:00:01 6 5 eth0\n",

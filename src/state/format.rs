@@ -107,7 +107,7 @@ pub fn read(bytes: &[u8]) -> Result<Content, Fault> {
         }
     }
     if entries.len() != count {
-        return damaged(format_args!("it has {} sources and says {count}", entries.len()));
+        return damaged(format_args!("the number of its sources is {}, and it says {count}", entries.len()));
     }
     Ok(Content { created_unix_ms, entries })
 }

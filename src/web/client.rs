@@ -126,6 +126,7 @@ impl fmt::Display for Clients {
             ClientAuth::RequireAndVerify => "verified client certificates required",
         })?;
         match &self.sans {
+            Some(sans) if sans.len() == 1 => f.write_str(" (for one name)"),
             Some(sans) => write!(f, " (for one of {} names)", sans.len()),
             None => Ok(()),
         }

@@ -85,6 +85,10 @@ fn the_line_to_copy_makes_a_source_known() {
     });
     let page = exporter.get("/?q=raspberry-000009").unwrap().text();
     assert!(page.contains("<span class=\"badge good\">known</span>"), "{page}");
+    // Of one there is no plural.
+    for part in ["<b>1</b> unknown source<", "<b>1 of 1</b> interface captured<", ">1 source<"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
 }
 
 #[test]

@@ -23,17 +23,18 @@ pub(super) fn warnings(evidence: &Evidence, heard: Option<&Heard>) -> Vec<String
             ));
         }
         if heard.untracked > 0 {
+            let frames = if heard.untracked == 1 { "frame is" } else { "frames are" };
             warnings.push(format!(
-                "there was no room for all: {} frames are of addresses that are not here; see --sources.max, and \
+                "there was no room for all: {} {frames} of addresses that are not here; see --sources.max, and \
                  whether somebody forges addresses",
                 heard.untracked
             ));
         }
         if heard.dropped > 0 {
-            warnings.push(format!(
-                "the kernel dropped {} frames unread; who sent them is not known",
-                heard.dropped
-            ));
+            warnings.push(match heard.dropped {
+                1 => "the kernel dropped 1 frame unread; who sent it is not known".to_owned(),
+                n => format!("the kernel dropped {n} frames unread; who sent them is not known"),
+            });
         }
     }
     if evidence.beyond > 0 {
@@ -57,7 +58,14 @@ pub(super) fn summary(
         (*own, "of this machine left out"),
         (*anomalies, "left out that no device may send from"),
         (evidence.expired, "left out whose lease is over"),
-        (evidence.without_mac, "leases without a MAC left out"),
+        (
+            evidence.without_mac,
+            if evidence.without_mac == 1 {
+                "lease without a MAC left out"
+            } else {
+                "leases without a MAC left out"
+            },
+        ),
     ] {
         if count > 0 {
             line.push_str(&format!(", {count} {what}"));
@@ -137,5 +145,7 @@ mod tests {
         let told = warnings(&heard.evidence, Some(&heard));
         assert!(told[0].contains("3 frames") && told[1].contains("dropped 4 frames"), "{told:?}");
         assert!(told.iter().all(|line| !line.contains('\n')));
+        let told = warnings(&heard.evidence, Some(&Heard { untracked: 1, dropped: 1, ..self::heard(1, 0) }));
+        assert!(told[0].contains(" 1 frame is of") && told[1].contains("dropped 1 frame unread"), "{told:?}");
     }
 }

@@ -85,14 +85,14 @@ impl Summary {
                 row.frames, row.bytes
             )?;
         }
+        let count = |number: u64, what| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
         if self.others.frames > 0 {
-            writeln!(out, "{} frames of sources beyond the first {MOST}", self.others.frames)?;
+            writeln!(out, "{} of sources beyond the first {MOST}", count(self.others.frames, "frame"))?;
         }
         if self.runts > 0 {
-            writeln!(out, "{} frames shorter than an Ethernet header", self.runts)?;
+            writeln!(out, "{} shorter than an Ethernet header", count(self.runts, "frame"))?;
         }
         let frames: u64 = rows.iter().map(|(_, row)| row.frames).sum::<u64>() + self.others.frames;
-        let count = |number: u64, what| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
         let (frames, sources) = (count(frames, "frame"), count(rows.len() as u64, "source"));
         writeln!(out, "{frames} from {sources}; {dropped} dropped by the kernel")
     }

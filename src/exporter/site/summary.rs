@@ -23,19 +23,21 @@ fn verdicts(html: &mut Html<'_>, interfaces: &[Interface<'_>], unknown: usize, i
         |count: &dyn Fn(&Interface<'_>) -> Option<u64>| interfaces.iter().filter_map(count).sum::<u64>();
     let up = interfaces.iter().filter(|interface| interface.capture_up()).count();
     html.markup("<ul class=\"verdicts\" aria-label=\"Health\">\n");
-    let mut verdict = |good: bool, number: String, text: &'static str| {
+    let mut verdict = |good: bool, shown: String, one: bool, what: &'static str, text: &'static str| {
         html.markup(if good { "<li class=\"good\"><b>" } else { "<li class=\"bad\"><b>" });
-        html.text(number).markup("</b> ").markup(text).markup("</li>\n");
+        html.text(shown).markup("</b> ").markup(what).markup(if one { "" } else { "s" });
+        html.markup(text).markup("</li>\n");
     };
     let all = up == interfaces.len() && up > 0;
-    verdict(all, format!("{up} of {}", interfaces.len()), "interfaces captured");
+    let of_all = format!("{up} of {}", interfaces.len());
+    verdict(all, of_all, interfaces.len() == 1, "interface", " captured");
     if inventory {
-        verdict(unknown == 0, units::count(unknown as u64), "unknown sources");
+        verdict(unknown == 0, units::count(unknown as u64), unknown == 1, "unknown source", "");
     }
     let dropped = sum(&|interface| interface.capture.map(|capture| capture.dropped_frames()));
-    verdict(dropped == 0, units::count(dropped), "frames dropped");
+    verdict(dropped == 0, units::count(dropped), dropped == 1, "frame", " dropped");
     let untracked = sum(&|interface| interface.books.map(|books| books.untracked_frames));
-    verdict(untracked == 0, units::count(untracked), "frames of sources beyond the limit");
+    verdict(untracked == 0, units::count(untracked), untracked == 1, "frame", " of sources beyond the limit");
     if !inventory {
         html.markup(
             "<li><b>No inventory:</b> nobody is known or unknown. <code>macwatch learn</code> writes one.</li>\n",

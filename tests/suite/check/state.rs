@@ -103,7 +103,7 @@ fn every_fault_has_its_place_and_nothing_is_touched() {
             "lines",
             &[
                 "lines:4: it is not a source: it was first seen after it was last seen",
-                "lines:6: it says that there are 3 sources, and there are 2",
+                "lines:6: the number of sources is 2, and it says 3",
                 "lines:6: it says that the checksum is ",
             ],
         ),
