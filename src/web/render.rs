@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex as SyncMutex;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 
 use super::packed::{Packed, Packer};
@@ -68,28 +68,51 @@ impl Waiting {
         *server.renderer.waiting.lock().entry(wanted).or_default() += 1;
         Self { server, wanted }
     }
-
-    /// This one has the page; it is kept for the others.
-    fn end(self, page: Page, newest: &mut Vec<Page>) {
-        let server = Arc::clone(&self.server);
-        drop(self);
-        newest.push(page);
-        let waiting = server.renderer.waiting.lock();
-        newest.retain(|page| waiting.keys().any(|wanted| page.suits(*wanted)));
-        let excess = newest.len().saturating_sub(KINDS);
-        newest.drain(..excess);
-    }
 }
 
+/// Whoever goes last leaves no page behind.
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut count) = self.server.renderer.waiting.lock().entry(self.wanted) {
+        let Renderer { newest, waiting } = &self.server.renderer;
+        let mut waiting = waiting.lock();
+        if let Entry::Occupied(mut count) = waiting.entry(self.wanted) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();
             }
         }
+        // If it is another's turn, that one looks when it is over.
+        if let Ok(mut newest) = newest.try_lock() {
+            keep(&mut newest, &waiting);
+        }
     }
+}
+
+/// One whose turn it is. However that ends, the pages are free before it leaves.
+struct Turn {
+    newest: OwnedMutexGuard<Vec<Page>>,
+    waiting: Waiting,
+}
+
+impl Turn {
+    /// This one has the page; it is kept for the others.
+    fn end(self, page: Page) {
+        let Self { mut newest, waiting } = self;
+        newest.push(page);
+        let server = Arc::clone(&waiting.server);
+        drop(waiting);
+        // Held until the pages are free: whoever goes meanwhile finds them so.
+        let waiting = server.renderer.waiting.lock();
+        keep(&mut newest, &waiting);
+        drop(newest);
+    }
+}
+
+/// Keeps the pages that somebody waits for who might use them, if these are few.
+fn keep(newest: &mut Vec<Page>, waiting: &BTreeMap<Wanted, usize>) {
+    newest.retain(|page| waiting.keys().any(|wanted| page.suits(*wanted)));
+    let excess = newest.len().saturating_sub(KINDS);
+    newest.drain(..excess);
 }
 
 impl Renderer {
@@ -102,12 +125,13 @@ impl Renderer {
     ) -> Option<(Packed, u64)> {
         let asked = Instant::now();
         let waiting = Waiting::begin(Arc::clone(&server), wanted);
-        let mut newest = Arc::clone(&server.renderer.newest).lock_owned().await;
+        let newest = Arc::clone(&server.renderer.newest).lock_owned().await;
+        let mut turn = Turn { newest, waiting };
         // Pages of other kinds stay for those who wait for them; this one is replaced.
-        let kept = newest.iter().position(|page| page.suits(wanted)).map(|at| newest.remove(at));
+        let kept = turn.newest.iter().position(|page| page.suits(wanted)).map(|at| turn.newest.remove(at));
         if let Some(page) = kept.filter(|page| page.begun >= asked) {
             let had = (page.packed.clone(), page.mark);
-            waiting.end(page, &mut newest);
+            turn.end(page);
             return Some(had);
         }
         let job = move || {
@@ -115,7 +139,7 @@ impl Renderer {
             let _place = place;
             let page = make(&server, wanted)?;
             let made = (page.packed.clone(), page.mark);
-            waiting.end(page, &mut newest);
+            turn.end(page);
             Ok(made)
         };
         let made = spawn_blocking(job).await.map_err(io::Error::other).flatten();

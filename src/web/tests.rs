@@ -21,6 +21,7 @@ use super::*;
 mod broken;
 mod clients;
 mod endings;
+mod pages;
 mod receipts;
 mod resources;
 
