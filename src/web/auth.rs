@@ -6,7 +6,6 @@
 //! they come with another password when it was changed. A name that nobody has takes as long as one that somebody has.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -19,8 +18,8 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::config;
+use super::peer::{Origin, Peer};
 use super::places::Places;
-use super::turns::Origin;
 
 /// Comparisons at a time in each queue: one core is enough for strangers.
 const AT_WORK: usize = 1;
@@ -116,7 +115,7 @@ impl Doorman {
         &self,
         users: &Users,
         headers: &HeaderMap,
-        peer: Option<IpAddr>,
+        peer: Option<Peer>,
         scraper: bool,
     ) -> Verdict {
         let Some((name, password)) = credentials(headers) else { return Verdict::Wrong };
@@ -257,7 +256,7 @@ mod tests {
     #[test]
     fn a_scraper_waits_for_no_stranger() {
         let (doorman, users) = (Doorman::new().unwrap(), users(&[("ann", "one")]));
-        let peer = |n: u8| Some(IpAddr::from([192, 0, 2, n]));
+        let peer = |n: u8| Some(Peer::from([192, 0, 2, n]));
         let taken: Vec<_> = (0..99)
             .flat_map(|n| [(); 4].map(|()| doorman.strangers.places.take(Origin::of(peer(n % 9)))))
             .collect();

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
@@ -21,8 +20,9 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use super::ending::Ending;
 use super::guard::{Busy, Guard, Patience};
 use super::http2::Streams;
+use super::peer::{Origin, Peer};
 use super::portion::Portioned;
-use super::turns::{Origin, Pace, Turns};
+use super::turns::{Pace, Turns};
 use super::unread::Reader;
 use super::{Server, gate, handshake, http2};
 
@@ -92,7 +92,7 @@ pub(super) struct Connections {
 struct Connection {
     task: AbortHandle,
     busy: Busy,
-    peer: Option<IpAddr>,
+    peer: Option<Peer>,
 }
 
 /// How much somebody would miss a connection; that which is missed least is closed first. What stands first decides.
@@ -115,7 +115,7 @@ impl Connections {
         Self {
             limits,
             server,
-            usher: tokio::spawn(turns.clone().usher()).abort_handle(),
+            usher: tokio::spawn(turns.clone().run()).abort_handle(),
             turns,
             tasks: JoinSet::new(),
             by_age: BTreeMap::new(),
@@ -136,8 +136,8 @@ impl Connections {
         self.reap();
         // Answers are written whole; waiting for more would only delay their end.
         drop(stream.set_nodelay(true));
-        // Whoever has gone already has no address, and gets no answer. A dual-stack listener sees IPv4 within IPv6.
-        let peer = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
+        // Whoever has gone already has no address, and gets no answer.
+        let peer = stream.peer_addr().ok().map(Peer::from);
         let origin = Origin::of(peer);
         if self.shares.get(&origin).is_some_and(|share| *share >= self.limits.of_one) {
             self.close_one(|one| Origin::of(one.peer) == origin);
@@ -224,8 +224,8 @@ impl Connections {
     }
 
     /// Scrapers that are remembered, and how many connections each of them has.
-    fn scrapers(&self) -> HashMap<IpAddr, usize> {
-        let mut scrapers: HashMap<IpAddr, usize> =
+    fn scrapers(&self) -> HashMap<Peer, usize> {
+        let mut scrapers: HashMap<Peer, usize> =
             self.server.scrapers.remembered(Instant::now()).into_iter().map(|address| (address, 0)).collect();
         if !scrapers.is_empty() {
             for peer in self.by_age.values().filter_map(|connection| connection.peer) {
@@ -235,7 +235,7 @@ impl Connections {
         scrapers
     }
 
-    fn value(&self, connection: &Connection, scrapers: &HashMap<IpAddr, usize>) -> Value {
+    fn value(&self, connection: &Connection, scrapers: &HashMap<Peer, usize>) -> Value {
         let of_scraper = connection.peer.and_then(|peer| scrapers.get(&peer));
         let share = self.shares.get(&Origin::of(connection.peer)).copied().unwrap_or(0);
         let (busy, since) = connection.busy.since();
@@ -269,7 +269,7 @@ impl Drop for Connections {
 struct Client {
     server: Arc<Server>,
     turns: Turns,
-    peer: Option<IpAddr>,
+    peer: Option<Peer>,
     patience: Patience,
     busy: Busy,
     ending: Ending,

@@ -2,7 +2,6 @@
 //! has.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,6 +12,7 @@ use hyper::{Request, Response, StatusCode};
 
 use super::Server;
 use super::auth::Verdict;
+use super::peer::Peer;
 use super::routes::{self, Answer};
 use super::scrapers::Delivery;
 use super::secure::{Current, Security};
@@ -22,7 +22,7 @@ use super::unread::Reader;
 pub(super) async fn answer(
     server: Arc<Server>,
     request: Request<Incoming>,
-    peer: Option<IpAddr>,
+    peer: Option<Peer>,
     reader: Reader,
 ) -> Result<Response<Full<Delivery>>, Infallible> {
     let Some(security) = server.site.security.clone() else {
@@ -49,7 +49,7 @@ async fn refuse(
     security: &Security,
     rules: &Current,
     asked: &HeaderMap,
-    peer: Option<IpAddr>,
+    peer: Option<Peer>,
     scraper: bool,
 ) -> Option<Answer> {
     if rules.limiter.as_ref().is_some_and(|limiter| !limiter.allows(Instant::now())) {

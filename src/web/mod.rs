@@ -21,6 +21,7 @@ mod http2;
 pub mod listen;
 mod negotiate;
 mod packed;
+mod peer;
 mod places;
 mod portion;
 pub mod probe;

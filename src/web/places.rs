@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::turns::Origin;
+use super::peer::Origin;
 
 /// See the module's docs.
 #[derive(Debug)]
@@ -65,14 +65,13 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use super::*;
+    use crate::web::peer::Peer;
 
     #[test]
     fn each_client_has_one_and_the_others_are_shared() {
         let places = Places::new(6, 4);
-        let client = |n: u8| Origin::alone(IpAddr::from([192, 0, 2, n]));
+        let client = |n: u8| Origin::alone(Peer::from([192, 0, 2, n]));
         let mut of_one: Vec<_> = std::iter::from_fn(|| places.take(client(1))).collect();
         assert_eq!(of_one.len(), 4);
         let second = [places.take(client(2)), places.take(client(2))];

@@ -7,7 +7,6 @@
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +15,8 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::packed::{Packed, Packer};
+use super::peer::{Origin, Peer};
 use super::places::Places;
-use super::turns::Origin;
 
 /// Most requests for what is made, in the making or waiting for their turn, beside one for each client.
 const PLACES: usize = 8;
@@ -124,7 +123,7 @@ pub(super) enum Failure {
 
 impl Makers {
     /// What a maker makes of a query.
-    pub(super) async fn make<M>(&self, client: Option<IpAddr>, make: M) -> Result<(Packed, Verdict), Failure>
+    pub(super) async fn make<M>(&self, client: Option<Peer>, make: M) -> Result<(Packed, Verdict), Failure>
     where
         M: FnOnce(&mut dyn Write) -> io::Result<Verdict> + Send + 'static,
     {

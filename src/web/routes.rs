@@ -1,7 +1,6 @@
 //! From request to response.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -18,10 +17,10 @@ use super::body::Content;
 use super::foreign::is_foreign;
 use super::negotiate::{self, Coding};
 use super::packed::Packed;
+use super::peer::{Origin, Peer};
 use super::render::Renderer;
 use super::resource::{Failure, Maker, Makers, Matter, Resource, Verdict, is_current};
 use super::scrapers::{self, Delivery, Receipt};
-use super::turns::Origin;
 use super::unread::Reader;
 use super::{Reload, Server, Site, Traffic, Wanted};
 
@@ -70,7 +69,7 @@ fn route<'a>(site: &'a Site, path: &str) -> Option<Route<'a>> {
 pub(super) async fn answer(
     server: Arc<Server>,
     request: Request<Incoming>,
-    peer: Option<IpAddr>,
+    peer: Option<Peer>,
     reader: Reader,
 ) -> Result<Response<Full<Delivery>>, Infallible> {
     let _in_flight = InFlight::begin(Arc::clone(&server.traffic));
@@ -112,8 +111,8 @@ fn is_scrape(request: &Request<Incoming>) -> bool {
 async fn metrics(
     server: &Arc<Server>,
     asked: &HeaderMap,
-    peer: Option<IpAddr>,
-    scraper: Option<IpAddr>,
+    peer: Option<Peer>,
+    scraper: Option<Peer>,
 ) -> (Answer, Option<Receipt>) {
     // A place is held while the page is made, not while a slow client reads it.
     let who = peer.filter(|peer| server.scrapers.is_remembered(*peer)).map(Origin::alone);
@@ -164,7 +163,7 @@ async fn resource(
     server: &Server,
     resource: &Resource,
     request: &Request<Incoming>,
-    peer: Option<IpAddr>,
+    peer: Option<Peer>,
 ) -> Answer {
     let (asked, content_type) = (request.headers(), resource.content_type);
     let mut answer = match &resource.matter {
@@ -189,7 +188,7 @@ async fn made(
     maker: &Arc<Maker>,
     query: &str,
     asked: &HeaderMap,
-    (content_type, peer): (&'static str, Option<IpAddr>),
+    (content_type, peer): (&'static str, Option<Peer>),
 ) -> Answer {
     let (maker, query) = (Arc::clone(maker), query.to_owned());
     match makers.make(peer, move |out| maker(&query, out)).await {

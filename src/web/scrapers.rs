@@ -6,7 +6,6 @@
 //! and served like anybody.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use hyper::header::HeaderMap;
 use parking_lot::Mutex;
 
 use super::body::Body;
+use super::peer::Peer;
 
 /// Most scrapers remembered; for one more, the one is forgotten that came last before it. Strangers who say that they
 /// scrape come after the real ones, and push each other out.
@@ -33,7 +33,7 @@ pub(super) fn is_announced(headers: &HeaderMap) -> bool {
 
 /// See the module's docs.
 #[derive(Debug, Default)]
-pub(super) struct Scrapers(Mutex<HashMap<IpAddr, Received>>);
+pub(super) struct Scrapers(Mutex<HashMap<Peer, Received>>);
 
 /// The last page that a scraper received completely.
 #[derive(Clone, Copy, Debug)]
@@ -52,23 +52,23 @@ impl Received {
 
 impl Scrapers {
     /// The mark of the last page that this scraper received completely; none if that is not known.
-    pub(super) fn received(&self, scraper: IpAddr, now: Instant) -> Option<u64> {
+    pub(super) fn received(&self, scraper: Peer, now: Instant) -> Option<u64> {
         self.0.lock().get(&scraper).filter(|last| last.is_remembered(now)).map(|last| last.mark)
     }
 
     /// All of them.
-    pub(super) fn remembered(&self, now: Instant) -> Vec<IpAddr> {
+    pub(super) fn remembered(&self, now: Instant) -> Vec<Peer> {
         let scrapers = self.0.lock();
         scrapers.iter().filter(|(_, last)| last.is_remembered(now)).map(|(address, _)| *address).collect()
     }
 
     /// Whether this address has scraped of late.
-    pub(super) fn is_remembered(&self, address: IpAddr) -> bool {
+    pub(super) fn is_remembered(&self, address: Peer) -> bool {
         self.received(address, Instant::now()).is_some()
     }
 
     /// A scraper has received a page completely.
-    pub(super) fn set_received(&self, scraper: IpAddr, mark: u64, now: Instant) {
+    pub(super) fn set_received(&self, scraper: Peer, mark: u64, now: Instant) {
         let mut scrapers = self.0.lock();
         scrapers.retain(|_, last| last.is_remembered(now));
         if let Some(last) = scrapers.get_mut(&scraper) {
@@ -90,7 +90,7 @@ impl Scrapers {
 #[derive(Debug)]
 pub(super) struct Receipt {
     pub(super) scrapers: Arc<Scrapers>,
-    pub(super) scraper: IpAddr,
+    pub(super) scraper: Peer,
     pub(super) mark: u64,
 }
 
@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    fn scraper(n: u8) -> IpAddr {
+    fn scraper(n: u8) -> Peer {
         [192, 0, 2, n].into()
     }
 

@@ -7,34 +7,20 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
-use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use hyper::rt::Executor;
 use parking_lot::Mutex;
+use tokio::task::JoinSet;
 
+use super::peer::{Origin, Peer};
 use super::scrapers::Scrapers;
 
-/// A client, as far as limits go: an IPv4 address, or the /64 of an IPv6 address, of which one machine may have all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Origin(Option<IpAddr>);
-
-impl Origin {
-    /// One address alone: a scraper that is remembered answers for no neighbour.
-    pub(super) fn alone(address: IpAddr) -> Self {
-        Self(Some(address))
-    }
-
-    /// None is the origin of all who have gone before their address could be read.
-    pub(super) fn of(peer: Option<IpAddr>) -> Self {
-        Self(peer.map(|peer| match peer {
-            IpAddr::V4(_) => peer,
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        }))
-    }
-}
+/// An usher that failed is replaced after this time.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// See the module's docs.
 #[derive(Clone, Debug)]
@@ -58,13 +44,13 @@ struct Books {
 /// Clients that wait, in the order of their turns.
 #[derive(Debug, Default)]
 struct Lane {
-    order: VecDeque<IpAddr>,
+    order: VecDeque<Origin>,
     /// Of each client, its connections in the order in which they became ready.
-    waiting: HashMap<IpAddr, VecDeque<Weak<Ticket>>>,
+    waiting: HashMap<Origin, VecDeque<Weak<Ticket>>>,
 }
 
 impl Lane {
-    fn enter(&mut self, who: IpAddr, ticket: &Arc<Ticket>) {
+    fn enter(&mut self, who: Origin, ticket: &Arc<Ticket>) {
         let queue = self.waiting.entry(who).or_default();
         if queue.is_empty() {
             self.order.push_back(who);
@@ -120,8 +106,21 @@ impl Turns {
         Self(Arc::new(Shared { scrapers, books: Mutex::default() }))
     }
 
-    /// Calls one after the other, and lets all that is ready have its way in between. Without it nobody is called.
-    pub(super) async fn usher(self) {
+    /// Has them called for good, whatever becomes of who calls: without one nobody is served.
+    pub(super) async fn run(self) {
+        loop {
+            // It ends with this, and its panic is its own.
+            let mut ushers = JoinSet::new();
+            ushers.spawn(self.clone().usher());
+            if let Some(Err(error)) = ushers.join_next().await {
+                tracing::error!(%error, "who calls the clients failed; another one takes over");
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Calls one after the other, and lets all that is ready have its way in between.
+    async fn usher(self) {
         loop {
             let ticket = poll_fn(|context| {
                 let mut books = self.0.books.lock();
@@ -141,13 +140,13 @@ impl Turns {
         }
     }
 
-    fn enter(&self, peer: Option<IpAddr>, ticket: &Arc<Ticket>) {
+    fn enter(&self, peer: Option<Peer>, ticket: &Arc<Ticket>) {
         let scraper = peer.filter(|peer| self.0.scrapers.is_remembered(*peer));
         let mut books = self.0.books.lock();
         match scraper {
             // By its own address: its neighbours in a /64 are others.
-            Some(scraper) => books.scrapers.enter(scraper, ticket),
-            None => books.others.enter(Origin::of(peer).0.unwrap_or(Ipv6Addr::UNSPECIFIED.into()), ticket),
+            Some(scraper) => books.scrapers.enter(Origin::alone(scraper), ticket),
+            None => books.others.enter(Origin::of(peer), ticket),
         }
         if let Some(usher) = books.usher.take() {
             usher.wake();
@@ -155,7 +154,7 @@ impl Turns {
     }
 
     /// The same work, done in turns of this client.
-    pub(super) fn pace<F: Future>(&self, peer: Option<IpAddr>, work: F) -> Paced<F> {
+    pub(super) fn pace<F: Future>(&self, peer: Option<Peer>, work: F) -> Paced<F> {
         Paced { turns: self.clone(), peer, ticket: Arc::default(), work: Box::pin(work) }
     }
 }
@@ -164,7 +163,7 @@ impl Turns {
 #[derive(Debug)]
 pub(super) struct Paced<F> {
     turns: Turns,
-    peer: Option<IpAddr>,
+    peer: Option<Peer>,
     ticket: Arc<Ticket>,
     work: Pin<Box<F>>,
 }
@@ -196,7 +195,7 @@ impl<F: Future> Future for Paced<F> {
 #[derive(Clone, Debug)]
 pub(super) struct Pace {
     pub(super) turns: Turns,
-    pub(super) peer: Option<IpAddr>,
+    pub(super) peer: Option<Peer>,
 }
 
 impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Pace {
@@ -211,17 +210,8 @@ mod tests {
 
     use super::*;
 
-    fn address(n: u8) -> IpAddr {
+    fn address(n: u8) -> Peer {
         [192, 0, 2, n].into()
-    }
-
-    #[test]
-    fn a_network_of_64_bits_is_one_client() {
-        let of = |text: &str| Origin::of(Some(text.parse().unwrap()));
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:0:0:2"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
-        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
-        assert_ne!(of("::1"), Origin::of(None));
     }
 
     /// Whose work is done in which order, if each of these has one thing to do, and all at once.
@@ -232,7 +222,7 @@ mod tests {
         let done = Arc::<Mutex<Vec<u8>>>::default();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let mut tasks = tokio::task::JoinSet::new();
+            let mut tasks = JoinSet::new();
             for n in ready.iter().copied() {
                 let done = Arc::clone(&done);
                 tasks.spawn(turns.pace(Some(address(n)), async move { done.lock().push(n) }));
@@ -256,7 +246,7 @@ mod tests {
 
     #[test]
     fn those_that_are_gone_cost_no_turn() {
-        let (mut lane, who) = (Lane::default(), [1, 2, 3].map(address));
+        let (mut lane, who) = (Lane::default(), [1, 2, 3].map(|n| Origin::alone(address(n))));
         let live: Vec<_> = (0..5).map(|_| Arc::<Ticket>::default()).collect();
         (0..1000).for_each(|_| lane.enter(who[0], &Arc::default()));
         for (at, who) in [(0, who[0]), (1, who[1]), (2, who[1]), (3, who[2]), (4, who[2])] {
@@ -266,6 +256,27 @@ mod tests {
             .map(|ticket| live.iter().position(|one| Arc::ptr_eq(one, &ticket)).unwrap())
             .collect();
         assert_eq!(order, [0, 1, 3, 2, 4]);
+    }
+
+    #[test]
+    fn an_usher_that_fails_is_replaced() {
+        struct Broken;
+        impl std::task::Wake for Broken {
+            fn wake(self: Arc<Self>) {
+                panic!("a client that cannot be called");
+            }
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let turns = Turns::new(Arc::default());
+            let mut broken = turns.pace(Some(address(1)), std::future::pending::<()>());
+            let waker = Arc::new(Broken).into();
+            assert!(Pin::new(&mut broken).poll(&mut Context::from_waker(&waker)).is_pending());
+            let running = tokio::spawn(turns.clone().run());
+            let other = tokio::spawn(turns.pace(Some(address(2)), async {}));
+            tokio::time::timeout(Duration::from_secs(20), other).await.unwrap().unwrap();
+            running.abort();
+        });
     }
 
     #[test]

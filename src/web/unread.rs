@@ -7,7 +7,6 @@
 //! is refused, and a lone answer is served whatever its length.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,8 +16,8 @@ use tokio::sync::Notify;
 
 use super::body::{Body, Content};
 use super::packed::{Packed, UNPACKING, Unpacking};
+use super::peer::{Origin, Peer};
 use super::scrapers::Scrapers;
-use super::turns::Origin;
 use crate::sys::heap;
 
 /// Most bytes of answers that are not taken. An answer that is longer by itself is served all the same.
@@ -87,8 +86,8 @@ impl Books {
     }
 
     /// The reader who would be missed least, of these the one that began first; the newest stays in any case.
-    fn least(&self, scrapers: &[IpAddr]) -> Option<&Reader> {
-        let scraper = |peer: Option<IpAddr>| peer.filter(|peer| scrapers.contains(peer)).map(Origin::alone);
+    fn least(&self, scrapers: &[Peer]) -> Option<&Reader> {
+        let scraper = |peer: Option<Peer>| peer.filter(|peer| scrapers.contains(peer)).map(Origin::alone);
         let who = |entry: &Entry| scraper(entry.reader.peer).unwrap_or_else(|| Origin::of(entry.reader.peer));
         let mut answers: HashMap<Origin, usize> = HashMap::new();
         for entry in self.readers.values() {
@@ -119,11 +118,11 @@ impl Books {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reader {
     end: Arc<Notify>,
-    peer: Option<IpAddr>,
+    peer: Option<Peer>,
 }
 
 impl Reader {
-    pub(super) fn new(peer: Option<IpAddr>) -> Self {
+    pub(super) fn new(peer: Option<Peer>) -> Self {
         Self { end: Arc::default(), peer }
     }
 
@@ -272,7 +271,7 @@ mod tests {
     #[test]
     fn clients_with_several_go_first_and_scrapers_last() {
         let scrapers = Arc::<Scrapers>::default();
-        let address = |n: u8| IpAddr::from([192, 0, 2, n]);
+        let address = |n: u8| Peer::from([192, 0, 2, n]);
         scrapers.set_received(address(1), 1, Instant::now());
         let unread = Arc::new(Unread::new(100, scrapers));
         let readers = [1, 2, 3, 3, 4, 5, 6].map(|n| Reader::new(Some(address(n))));

@@ -1,7 +1,7 @@
 //! Clients of many addresses that mean no good: what one of them does, another does not notice.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpStream};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::common::exporter::{BINARY, PORT};
 use crate::common::http::{Response, connect, connect_from, read_one, read_rest};
-use crate::common::{Exporter, Namespace, root, wait_until};
+use crate::common::{Exporter, Namespace, root, veth, wait_until};
 
 /// As Prometheus asks.
 const SCRAPE: &str = "GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n\r\n";
@@ -148,6 +148,58 @@ fn a_network_of_64_bits_is_one_client_but_for_its_scraper() {
     scrape(&kept);
     scrape(&elsewhere);
     assert!(open_files(&exporter) < 200, "{} descriptors", open_files(&exporter));
+}
+
+/// On a segment each machine has one of its own, and the same on another segment is another machine's.
+#[test]
+fn a_link_local_client_answers_for_no_other() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    for n in 0..2 {
+        veth(&ours, &format!("mw{n}"), &theirs, &format!("peer{n}"));
+    }
+    for (namespace, interface, addresses) in [
+        (&ours, "mw0", &["fe80::1"][..]),
+        (&ours, "mw1", &["fe80::1"]),
+        (&theirs, "peer0", &["fe80::2", "fe80::3"]),
+        (&theirs, "peer1", &["fe80::3"]),
+    ] {
+        let switch = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
+        namespace.inside(|| std::fs::write(switch, "0").unwrap());
+        for address in addresses {
+            namespace.ip(&format!("addr add {address}/64 dev {interface} nodad"));
+        }
+    }
+    let _exporter = Exporter::start(&ours, "");
+    let connect = |source: &str, interface: &str| {
+        let at = |address: &str, port| {
+            let address: Ipv6Addr = address.parse().unwrap();
+            SocketAddr::from(SocketAddrV6::new(address, port, 0, theirs.index(interface))).into()
+        };
+        let stream: TcpStream = theirs.inside(|| {
+            let socket = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
+            socket.bind(&at(source, 0)).unwrap();
+            socket.connect(&at("fe80::1", PORT)).unwrap();
+            socket.into()
+        });
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    };
+    let mut others = [("fe80::2", "peer0"), ("fe80::3", "peer1")].map(|(source, on)| connect(source, on));
+    let mut assert_open = || {
+        for stream in &mut others {
+            stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            assert_eq!(read_one(stream, "GET").status, 200);
+        }
+    };
+    assert_open();
+    let silent: Vec<TcpStream> = (0..300).map(|_| connect("fe80::3", "peer0")).collect();
+    wait_until("all but 128 of them to be closed", || {
+        silent.iter().filter(|stream| !is_closed(stream)).count() < 129
+    });
+    assert_open();
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn its_reader_learns_that_it_is_not_whole() {
         packer.write_all(&LONG_TEXT[..1 << 20]).unwrap();
         let Packed { gzip, plain_bytes } = packer.finish().unwrap();
         let cut = Packed { gzip: gzip.slice(..gzip.len() / 2), plain_bytes };
-        let receipt = Receipt { scrapers: Arc::clone(&noted), scraper: address.ip(), mark: 1 };
+        let receipt = Receipt { scrapers: Arc::clone(&noted), scraper: address.into(), mark: 1 };
         let body = Body::Text(Box::new(Unpacking::new(cut)));
         let answer = Response::new(Full::new(Delivery::new(body, Some(receipt))));
         std::future::ready(Ok::<_, io::Error>(answer))
@@ -47,5 +47,5 @@ fn its_reader_learns_that_it_is_not_whole() {
     assert!(head.contains("content-length: 1048576"), "{head}");
     assert!((400_000..1 << 20).contains(&answer.len()), "{} bytes", answer.len());
     assert!(server.join().unwrap());
-    assert_eq!(scrapers.received(address.ip(), Instant::now()), None);
+    assert_eq!(scrapers.received(address.into(), Instant::now()), None);
 }

@@ -1,7 +1,5 @@
 //! Scrapers, what they received, and whom a page suits.
 
-use std::net::IpAddr;
-
 use socket2::{Domain, Socket, Type};
 
 use super::*;
@@ -22,7 +20,7 @@ pub(super) fn ask_as_scraper(client: &mut TcpStream) {
 }
 
 fn received(server: &Running, n: u8) -> Option<u64> {
-    server.server.scrapers.received(IpAddr::from([127, 0, 0, n]), Instant::now())
+    server.server.scrapers.received([127, 0, 0, n].into(), Instant::now())
 }
 
 /// Waits until that is what was noted: the server does so just after the client has the last byte.
