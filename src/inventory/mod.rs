@@ -91,11 +91,17 @@ impl Inventory {
     /// Adds the entries of one file's text; says what is wrong with it, in so many lines at the most.
     fn add(&mut self, file: &Arc<Path>, text: &[u8], most: usize) -> Vec<Fault> {
         let mut faults = Faults::new(file, most);
+        // Windows' editors mark what they write: UTF-8 like this, and what is no UTF-8 like that.
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
+            faults.add(0, "it is UTF-16 text; save it as UTF-8".to_owned());
+            return faults.into_list();
+        }
         for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
             let place = Place { file: Arc::clone(file), line: index + 1 };
             let added = match parse::line(line) {
                 Ok(None) => Ok(()),
-                Ok(Some((mac, bits, name))) => self.insert(Entry { mac, bits, name: name.into(), place }),
+                Ok(Some((mac, bits, name))) => self.insert(Entry { mac, bits, name: (&*name).into(), place }),
                 Err(what) => Err(what),
             };
             if let Err(what) = added {

@@ -1,5 +1,7 @@
 //! One line of an inventory.
 
+use std::borrow::Cow;
+
 use super::{BITS, mask};
 use crate::mac::{self, Mac, shortened};
 
@@ -11,7 +13,7 @@ const LONGEST_NAME: usize = 256;
 /// # Errors
 ///
 /// What is wrong with it, and what to do.
-pub(super) fn line(line: &[u8]) -> Result<Option<(Mac, u8, &str)>, String> {
+pub(super) fn line(line: &[u8]) -> Result<Option<(Mac, u8, Cow<'_, str>)>, String> {
     let text = str::from_utf8(line).map_err(|_| "this line is not UTF-8 text".to_owned())?;
     let text = content(text.strip_suffix('\r').unwrap_or(text));
     if text.is_empty() {
@@ -26,6 +28,8 @@ pub(super) fn line(line: &[u8]) -> Result<Option<(Mac, u8, &str)>, String> {
     if name.len() > LONGEST_NAME {
         return Err(format!("the name has {} bytes; at most {LONGEST_NAME} are kept", name.len()));
     }
+    // A spreadsheet puts tabs between all columns.
+    let name = if name.contains('\t') { Cow::Owned(name.replace('\t', " ")) } else { Cow::Borrowed(name) };
     if name.chars().any(char::is_control) {
         return Err("the name holds a control character; take it out".to_owned());
     }
@@ -44,13 +48,20 @@ fn content(text: &str) -> &str {
     text.trim()
 }
 
-/// An address, or a prefix of one: `b8:27:eb:*` or `52:54:00:00:00:00/24`.
+/// An address, or a prefix of one: `b8:27:eb:*`, `b8:27:eb:*:*:*`, `52:54:00/24`, `52:54:00:00:00:00/24` or
+/// `52:54:00:00:00:00/ff:ff:ff:00:00:00`.
 fn pattern(text: &str) -> Result<(Mac, u8), String> {
     if let Some((address, bits)) = text.split_once('/') {
-        let mac = mac::parse(address)?;
-        let bits: u8 = match bits.parse() {
+        let bits = match bits.parse() {
             Ok(bits @ 1..=BITS) => bits,
-            _ => return Err(format!("{} ends in no number of bits from 1 to {BITS}", shortened(text))),
+            _ => masked_bits(bits).ok_or_else(|| {
+                format!("{} ends in no number of bits from 1 to {BITS}, nor in a mask", shortened(text))
+            })?,
+        };
+        // Bytes that do not matter may be left out.
+        let mac = match mac::octets(address).ok().and_then(|octets| start(&octets)) {
+            Some((mac, there)) if there >= bits => mac,
+            _ => mac::parse(address)?,
         };
         let number = mask(mac.number(), bits);
         if number != mac.number() {
@@ -61,18 +72,42 @@ fn pattern(text: &str) -> Result<(Mac, u8), String> {
         }
         return Ok((mac, bits));
     }
-    if let Some(start) = text.strip_suffix('*') {
-        let Some(start) = start.strip_suffix([':', '-']) else {
-            return Err(format!("{}: the star stands after whole bytes, like b8:27:eb:*", shortened(text)));
-        };
-        let octets = mac::octets(start)?;
-        if octets.is_empty() || octets.len() > 5 {
-            return Err(format!("{}: one to five bytes stand before the star", shortened(text)));
+    if text.ends_with('*') {
+        let (mut known, mut stars) = (text, 0);
+        while let Some(rest) = known.strip_suffix(":*").or_else(|| known.strip_suffix("-*")) {
+            (known, stars) = (rest, stars + 1);
         }
-        let mut whole = [0; 6];
-        whole[..octets.len()].copy_from_slice(&octets);
-        let bits = u8::try_from(octets.len() * 8).unwrap_or(BITS);
-        return Ok((Mac::new(whole), bits));
+        if stars == 0 {
+            return Err(format!("{}: the star stands after whole bytes, like b8:27:eb:*", shortened(text)));
+        }
+        let octets = mac::octets(known)?;
+        return match start(&octets) {
+            Some(prefix) if stars == 1 || stars + octets.len() == 6 => Ok(prefix),
+            _ => Err(format!("{}: one to five bytes stand before the star", shortened(text))),
+        };
     }
-    Ok((mac::parse(text)?, BITS))
+    mac::parse(text).map(|mac| (mac, BITS)).map_err(|why| {
+        // To take it for one would be a guess. Of fewer than three bytes it is no vendor's.
+        match mac::octets(text).ok().and_then(|octets| start(&octets)) {
+            Some((_, 24..)) => format!("{why}; if it is a prefix, write {text}:*"),
+            _ => why,
+        }
+    })
+}
+
+/// What begins with these one to five bytes, and how many bits they are.
+fn start(octets: &[u8]) -> Option<(Mac, u8)> {
+    let mut whole = [0; 6];
+    if octets.is_empty() || octets.len() >= whole.len() {
+        return None;
+    }
+    whole[..octets.len()].copy_from_slice(octets);
+    Some((Mac::new(whole), u8::try_from(octets.len() * 8).ok()?))
+}
+
+/// How many bits a mask like `ff:ff:ff:00:00:00` lets through, if it is one.
+fn masked_bits(text: &str) -> Option<u8> {
+    let number = mac::parse(text).ok()?.number();
+    let bits = u8::try_from((number << (64 - u32::from(BITS))).leading_ones()).ok()?;
+    (bits > 0 && mask(number, bits) == number).then_some(bits)
 }

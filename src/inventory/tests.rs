@@ -32,6 +32,58 @@ fn names_hold_spaces_and_comments_are_not_names() {
 }
 
 #[test]
+fn what_editors_and_spreadsheets_make_of_it_is_read() {
+    for text in [
+        "\u{feff}02:00:00:00:00:01 the printer\r\n",
+        "\u{feff}# ours\n02:00:00:00:00:01 the printer",
+        "02:00:00:00:00:01\tthe\tprinter\t# 2nd floor\n",
+    ] {
+        let inventory = load(text.as_bytes()).unwrap();
+        assert_eq!(name(&inventory, "02:00:00:00:00:01"), Some("the printer"), "{text:?}");
+    }
+    for mark in [b"\xff\xfe".as_slice(), b"\xfe\xff"] {
+        let text = [mark, &b"0\0\n\0".repeat(100)].concat();
+        assert_eq!(load(&text).unwrap_err(), ["ethers: it is UTF-16 text; save it as UTF-8"]);
+    }
+}
+
+#[test]
+fn a_prefix_may_be_written_in_many_ways() {
+    for pattern in [
+        "b8:27:eb:*",
+        "B8-27-EB-*",
+        "b8:27:eb:*:*:*",
+        "b8-27-eb-*-*-*",
+        "b8:27:eb:00:00:00/24",
+        "b827.eb00.0000/24",
+        "b8:27:eb/24",
+        "b8:27:eb:0/24",
+        "b8:27:eb:00:00:00/ff:ff:ff:00:00:00",
+        "b8:27:eb/ffff.ff00.0000",
+    ] {
+        let inventory = load(format!("{pattern} pi\n").as_bytes()).unwrap();
+        let entry = inventory.entries().next().unwrap();
+        assert_eq!(entry.pattern(), "b8:27:eb:00:00:00/24", "{pattern}");
+    }
+    for (pattern, part) in [
+        ("b8:27:eb", "\"b8:27:eb\" has 3 bytes; a MAC address has 6; if it is a prefix, write b8:27:eb:*"),
+        ("00 11 22 33 44 55", "\"00\" has 1 byte; a MAC address has 6"),
+        ("b8:27/24", "\"b8:27\" has 2 bytes"),
+        ("b8:27:eb:*:*", "one to five bytes stand before the star"),
+        ("*:*:*:*:*:*", "is not a MAC address"),
+        ("02:00:00:00:00:01:*", "one to five bytes stand before the star"),
+        ("b8:27:eb:00:00:00/ff:00:ff:00:00:00", "nor in a mask"),
+        ("b8:27:eb:00:00:00/00:00:00:00:00:00", "nor in a mask"),
+        ("b8:27:eb:00:00:00/0", "no number of bits from 1 to 48"),
+        ("b8:27:eb:00:00:01/ff:ff:ff:00:00:00", "has bits set behind the first 24"),
+    ] {
+        let fault = load(format!("{pattern} pi\n").as_bytes()).unwrap_err().remove(0);
+        assert!(fault.contains(part), "{fault}");
+        assert_eq!(fault.contains("if it is a prefix"), pattern == "b8:27:eb", "{fault}");
+    }
+}
+
+#[test]
 fn the_longest_match_wins() {
     let text =
         "02:42:* container\n02:42:ac:11:00:00/32 bridge\n02:42:ac:11:00:02 web\n52:54:00:00:00:00/24 guest\n";

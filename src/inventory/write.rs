@@ -45,7 +45,7 @@ pub fn entry(mac: Mac, name: &str, width: usize, about: &str) -> String {
 
 /// Whether a line says this and no more. What is to be written is checked before it is.
 pub fn says(text: &str, mac: Mac, name: &str) -> bool {
-    line(text.as_bytes()) == Ok(Some((mac, super::BITS, name)))
+    line(text.as_bytes()) == Ok(Some((mac, super::BITS, name.into())))
 }
 
 /// What `existing` becomes with these lines behind it: not a byte of it changes. A missing last end of line is added,

@@ -5,20 +5,22 @@ use super::Mac;
 /// Most characters of a wrong address that are repeated.
 const LONGEST_ECHO: usize = 40;
 
-/// An address in any usual notation: `02:42:ac:11:00:02`, `2:42:AC:11:0:2`, `02-42-ac-11-00-02`,
-/// `0242.ac11.0002`, `0242ac110002`.
+/// An address in any usual notation: `02:42:ac:11:00:02`, `2:42:AC:11:0:2`, `02-42-ac-11-00-02`, `0242.ac11.0002`,
+/// `0242-ac11-0002` (Huawei, H3C), `0242ac-110002` (HPE ProVision), `0242ac110002`.
 ///
 /// # Errors
 ///
 /// What is wrong with it.
 pub fn parse(text: &str) -> Result<Mac, String> {
-    let bare = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let octets = if bare {
-        number(text)?
-    } else if text.contains('.') {
-        dotted(text)?
-    } else {
-        octets(text)?
+    let octets = match grouped(text) {
+        Some(digits) => number(&digits)?,
+        None if text.contains('.') => {
+            return Err(format!(
+                "{} is not a MAC address; with dots it is like 0242.ac11.0002",
+                shortened(text)
+            ));
+        }
+        None => octets(text)?,
     };
     let count = octets.len();
     <[u8; 6]>::try_from(octets).map(Mac::new).map_err(|_| {
@@ -44,15 +46,19 @@ pub fn octets(text: &str) -> Result<Vec<u8>, String> {
         .collect()
 }
 
-/// Three groups of four digits.
-fn dotted(text: &str) -> Result<Vec<u8>, String> {
-    let groups: Vec<&str> = text.split('.').collect();
-    let fine = groups.len() == 3
-        && groups.iter().all(|group| group.len() == 4 && group.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    if !fine {
-        return Err(format!("{} is not a MAC address; with dots it is like 0242.ac11.0002", shortened(text)));
-    }
-    number(&groups.concat())
+/// The digits of twelve in a row, or in three groups of four or two of six with the same mark between.
+fn grouped(text: &str) -> Option<String> {
+    let mark = text.chars().find(|c| matches!(c, ':' | '-' | '.')).unwrap_or('-');
+    // One more than fine, for what is endless is not.
+    let groups: Vec<&str> = text.split(mark).take(4).collect();
+    let width = match groups.len() {
+        1 => 12,
+        2 => 6,
+        3 => 4,
+        _ => return None,
+    };
+    let fine = |group: &&str| group.len() == width && group.bytes().all(|byte| byte.is_ascii_hexdigit());
+    groups.iter().all(fine).then(|| groups.concat())
 }
 
 /// Twelve digits.
@@ -84,6 +90,9 @@ mod tests {
             "02-42-ac-11-00-02",
             "0242.ac11.0002",
             "0242.AC11.0002",
+            "0242-ac11-0002",
+            "0242:ac11:0002",
+            "0242ac-110002",
             "0242ac110002",
             "0242AC110002",
         ] {
@@ -105,6 +114,11 @@ mod tests {
             ("0242ac1100022", "is not a MAC address"),
             ("+242ac110002", "is not a MAC address"),
             ("0242.ac11", "with dots it is like 0242.ac11.0002"),
+            ("02.42.ac.11.00.02", "with dots it is like 0242.ac11.0002"),
+            ("0242-ac11", "is not a MAC address"),
+            ("0242-ac11-0002-0000", "is not a MAC address"),
+            ("0242-ac11.0002", "is not a MAC address"),
+            ("0242ac:11000", "is not a MAC address"),
             ("\x1b[2J", "\"\\u{1b}[2J\" is not"),
         ] {
             let error = parse(text).unwrap_err();
