@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::clock::Moment;
 use crate::inventory::follow::Watcher;
-use crate::inventory::{Fault, Inventory};
+use crate::inventory::{Fault, Inventory, Place};
 use crate::known::Known;
 use crate::web::Reload;
 
@@ -71,7 +71,7 @@ impl Reloader {
         let outcome = Outcome { successful: AtomicBool::new(true), success_unix_ms: AtomicU64::new(0) };
         let reloader = Self { files, known, outcome };
         if !reloader.files.is_empty() {
-            let entries = reloader.read()?;
+            let entries = reloader.take(Inventory::load(&reloader.files)?);
             tracing::info!(entries, "inventory read");
             warn_if_empty(entries);
         }
@@ -83,12 +83,27 @@ impl Reloader {
         (!self.files.is_empty()).then_some(&self.outcome)
     }
 
+    /// Reads the files again. All that a full disk, an edit that broke off or a mount that is gone leaves of a list
+    /// is an empty one, and every device would be a stranger: who means it restarts.
     fn read(&self) -> Result<usize, Vec<Fault>> {
         let inventory = Inventory::load(&self.files)?;
+        let before = self.known.inventory().map_or(0, |before| before.len());
+        if inventory.is_empty() && before > 0 {
+            let place = Place { file: self.files[0].as_path().into(), line: 0 };
+            let files = if self.files.len() > 1 { ", nor do the others" } else { "" };
+            let what = format!(
+                "it lists nobody any more{files} (entries before: {before}); restart macwatch if that is meant"
+            );
+            return Err(vec![Fault { place, what }]);
+        }
+        Ok(self.take(inventory))
+    }
+
+    fn take(&self, inventory: Inventory) -> usize {
         let entries = inventory.len();
         self.known.set_inventory(inventory);
         self.outcome.success_unix_ms.store(Moment::now().unix_ms, Ordering::Relaxed);
-        Ok(entries)
+        entries
     }
 
     /// Reads the files; says in one line what is wrong with them, if anything.

@@ -147,12 +147,38 @@ fn approval_changes_a_gauge_and_forks_no_series() {
     assert_eq!(after.interface("unknown_sources", "mw0"), 0.0);
 
     // In place, as a shell does it; and struck off again.
-    fs::write(inventory.path(), "").unwrap();
+    fs::write(inventory.path(), entry(2, "another")).unwrap();
     exporter.wait_page("the change", |page| known(page, &mac) == Some(0.0));
-    // As at the start.
-    // The line follows the list.
-    wait_until("the log to tell", || exporter.logged("the inventory is empty") == 2);
+    assert_eq!(exporter.logged("the inventory is empty"), 1);
     assert_eq!(exporter.logged("msg=\"inventory read\" entries=0"), 1);
+}
+
+/// A full disk leaves an empty file behind, and `git checkout` or a deployment one for a moment. Who is there would be
+/// a stranger then, all of them at once.
+#[test]
+fn an_inventory_that_is_emptied_makes_nobody_a_stranger() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let inventory = Inventory::new(&(entry(1, "the printer") + "06:* guests\n"));
+    let exporter = Exporter::start(&ours, &format!("-i mw0 {}", inventory.option()));
+    exporter.wait_up("mw0");
+    send(&theirs, "peer0", &[frame(source(1), 60), frame([6, 0, 0, 0, 0, 1], 60)]);
+    exporter.wait_frames("mw0", 2.0);
+    for nobody in ["", "# all of them are comments\n"] {
+        fs::write(inventory.path(), nobody).unwrap();
+        let page = exporter.wait_page("the refusal", |page| successful(page) == 0.0);
+        assert_eq!(known(&page, &text(source(1))), Some(1.0));
+        assert_eq!(page.interface("unknown_sources", "mw0"), 0.0);
+        assert_eq!(page.value("macwatch_inventory_entries"), 2.0);
+        inventory.replace(&(entry(1, "the printer") + "06:* guests\n"));
+        exporter.wait_page("the list", |page| successful(page) == 1.0);
+    }
+    let told = "ethers: it lists nobody any more (entries before: 2); restart macwatch if that is meant";
+    wait_until("the log to tell", || exporter.logged(told) == 2);
+    assert_eq!(exporter.logged("the inventory is empty"), 0);
 }
 
 #[test]
