@@ -29,6 +29,9 @@ use crate::state::{Content, Seen, format};
 /// committer's clock may have been ahead of ours.
 const FLOOR_UNIX_MS: u64 = build::DATE.saturating_sub(86_400) * 1000;
 
+/// A file that was made this much later than now was made by a clock that was wrong.
+const AHEAD_MS: u64 = 86_400_000;
+
 /// The memory and its file.
 #[derive(Debug)]
 pub struct Diary {
@@ -120,9 +123,19 @@ impl Diary {
         Ok(())
     }
 
-    /// Notes when the file was first made, as soon as the clock can tell.
+    /// Notes when the file was first made, as soon as the clock can tell. A clock that was ahead then is told by one
+    /// that is not now: a file from the future would never be old enough for anybody to be new.
     fn stamp(&self, now: Moment) {
-        if self.created_unix_ms.load(Ordering::Relaxed) == 0 && now.unix_ms >= FLOOR_UNIX_MS {
+        if now.unix_ms < FLOOR_UNIX_MS {
+            return;
+        }
+        let created_unix_ms = self.created_unix_ms.load(Ordering::Relaxed);
+        let ahead = created_unix_ms > now.unix_ms + AHEAD_MS;
+        if ahead {
+            tracing::warn!(file = self.path, "the state file is from the future; taken for one of now");
+            self.unwritten.store(true, Ordering::Relaxed);
+        }
+        if created_unix_ms == 0 || ahead {
             self.created_unix_ms.store(now.unix_ms, Ordering::Relaxed);
         }
     }

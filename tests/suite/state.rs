@@ -184,6 +184,29 @@ fn restored_sources_leave_room_and_the_longest_lived_come_first() {
     assert_eq!(first(&page, 11), (now - 1000 * hour) as f64 / 1000.0);
 }
 
+/// A machine whose clock is ten days ahead when it first starts, and right later. Until the file is a week old nobody is
+/// new, which would be seventeen days; and with a clock that is decades ahead, for good.
+#[test]
+fn a_file_from_the_future_is_one_of_now() {
+    if !root() {
+        return;
+    }
+    let site = Site::new();
+    let begun = unix_ms();
+    let ahead = begun + 10 * 86_400_000;
+    fs::write(site.path(), file(ahead, &[(1, ahead, ahead + 5000)])).unwrap();
+    let exporter = site.start("");
+    let page = exporter.scrape();
+    let now = begun as f64 / 1000.0..=unix_ms() as f64 / 1000.0;
+    assert!(now.contains(&page.value(CREATED)), "{}", page.value(CREATED));
+    assert_eq!(exporter.logged("the state file is from the future"), 1);
+    wait_until("the file to say so", || {
+        let content = site.read();
+        let created = content.lines().nth(1).and_then(|line| line.strip_prefix("created "));
+        created.is_some_and(|created| created.parse::<u64>().unwrap() < ahead)
+    });
+}
+
 #[test]
 fn two_processes_do_not_share_a_file() {
     if !root() {
