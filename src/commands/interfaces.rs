@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use super::{Failure, all_fit, follow, list, real_name, written};
 use crate::cli::InterfacesArgs;
-use crate::interface::Interface;
 use crate::interface::select::{Selection, Verdict};
+use crate::interface::{Interface, shown};
 
 pub(super) async fn run(args: &InterfacesArgs) -> Result<(), Failure> {
     let selection = Selection::try_from(&args.interfaces)?;
@@ -19,7 +19,7 @@ fn print(out: &mut impl Write, interfaces: &[Interface], selection: &Selection) 
     let missing = selection.literals().filter(|name| !interfaces.iter().any(|i| i.name == *name));
     let missing: Vec<&str> = missing.collect();
     let names = interfaces.iter().map(|i| i.name.as_str()).chain(missing.iter().copied());
-    let width = names.map(str::len).max().unwrap_or(0).max("NAME".len());
+    let width = names.map(|name| shown(name).len()).max().unwrap_or(0).max("NAME".len());
     writeln!(out, "{:width$}  INDEX  {:17}  STATE   WATCHED  WHY", "NAME", "MAC")?;
     for interface in interfaces {
         let verdict = selection.verdict(interface, interfaces, false);
@@ -30,7 +30,7 @@ fn print(out: &mut impl Write, interfaces: &[Interface], selection: &Selection) 
         writeln!(
             out,
             "{:width$}  {:>5}  {:17}  {:6}  {watched:7}  {why}",
-            interface.name,
+            shown(&interface.name),
             interface.index,
             interface.mac.map_or_else(|| "-".to_owned(), |mac| mac.to_string()),
             if interface.up { "up" } else { "down" },
@@ -41,6 +41,7 @@ fn print(out: &mut impl Write, interfaces: &[Interface], selection: &Selection) 
             Some(real) => format!("another name of {real}; name that"),
             None => "no such interface yet; waited for".to_owned(),
         };
+        let name = shown(name);
         writeln!(out, "{name:width$}  {:>5}  {:17}  {:6}  {:7}  {why}", "-", "-", "absent", "no")?;
     }
     out.flush()
@@ -72,5 +73,15 @@ mod tests {
              enp4s0      -  -                  absent  no       no such interface yet; waited for\n\
              vpn         -  -                  absent  no       another name of wg0; name that\n"
         );
+    }
+
+    #[test]
+    fn a_terminal_does_not_act_on_a_name() {
+        let mut out = Vec::new();
+        let selection = Selection { include: Vec::new(), exclude: Vec::new() };
+        print(&mut out, &[ethernet(2, "e\x1b[31mX")], &selection).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("\ne\\u{1b}[31mX      2  02:00"), "{text}");
+        assert!(!text.contains('\x1b'));
     }
 }

@@ -4,6 +4,8 @@ pub mod card;
 pub mod follow;
 pub mod select;
 
+use std::borrow::Cow;
+
 use pnet_datalink::{MacAddr, NetworkInterface};
 
 use crate::mac::Mac;
@@ -81,7 +83,17 @@ impl Interface {
 /// The names of the interfaces that could be watched, for a person who asked for another.
 pub fn names(interfaces: &[Interface]) -> String {
     let fit = interfaces.iter().filter(|interface| interface.unfit().is_none());
-    fit.map(|interface| interface.name.as_str()).collect::<Vec<_>>().join(" ")
+    fit.map(|interface| shown(&interface.name)).collect::<Vec<_>>().join(" ")
+}
+
+/// An interface's name as a terminal may have it: the kernel takes all bytes but `/`, `:` and white space for a name, and
+/// with them what a terminal acts on.
+pub fn shown(name: &str) -> Cow<'_, str> {
+    if name.contains(char::is_control) {
+        Cow::Owned(name.escape_debug().to_string())
+    } else {
+        Cow::Borrowed(name)
+    }
 }
 
 /// The hardware types that people meet, by the names that they know.

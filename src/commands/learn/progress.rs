@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
+use crate::interface::shown;
+
 /// Time between two drawings.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The width of a terminal that does not tell.
@@ -67,10 +69,10 @@ impl Progress {
 
 /// Names, as many as a person reads.
 pub(super) fn several(names: &[String]) -> String {
-    let shown = names[..names.len().min(MOST_INTERFACES)].join(", ");
+    let told = names.iter().take(MOST_INTERFACES).map(|name| shown(name)).collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(MOST_INTERFACES) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
+        0 => told,
+        more => format!("{told} and {more} more"),
     }
 }
 
@@ -79,8 +81,11 @@ fn line(glance: &Glance, width: usize) -> String {
     let plural = if *sources == 1 { "" } else { "s" };
     let mut line = format!("{sources} source{plural}");
     if interfaces.len() > 1 {
-        let mut each: Vec<String> =
-            interfaces.iter().take(MOST_INTERFACES).map(|(name, count)| format!("{name} {count}")).collect();
+        let mut each: Vec<String> = interfaces
+            .iter()
+            .take(MOST_INTERFACES)
+            .map(|(name, count)| format!("{} {count}", shown(name)))
+            .collect();
         if interfaces.len() > MOST_INTERFACES {
             each.push("…".to_owned());
         }
@@ -121,6 +126,7 @@ mod tests {
         assert_eq!(several(&names[..2]), "eth0, eth1");
         assert_eq!(several(&names), "eth0, eth1, eth2, eth3, eth4, eth5 and 2 more");
         assert_eq!(several(&[]), "");
+        assert_eq!(several(&["e\x1b[31mX".to_owned()]), "e\\u{1b}[31mX");
     }
 
     #[test]

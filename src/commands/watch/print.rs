@@ -10,6 +10,7 @@ use super::Sighting;
 use super::summary::Summary;
 use crate::commands::time::{clock_time, timestamp};
 use crate::config::Watch;
+use crate::interface::shown;
 
 /// Prints sightings.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ impl Printer {
             serde_json::to_writer(&mut *out, &line)?;
             return writeln!(out);
         }
-        let time = clock_time(*unix_ms, &self.zone);
+        let (time, interface) = (clock_time(*unix_ms, &self.zone), shown(interface));
         match source {
             Some(mac) => write!(out, "{time}  {interface:<8}  {mac}  {}", wire.bytes)?,
             None => write!(out, "{time}  {interface:<8}  {:17}  {}", "runt", wire.bytes)?,
@@ -153,6 +154,22 @@ mod tests {
     #[test]
     fn new_prints_each_source_once() {
         assert_eq!(printed(printer(true, None, false), &[1, 1, 2, 1]).lines().count(), 2);
+    }
+
+    #[test]
+    fn a_terminal_does_not_act_on_a_name() {
+        let (name, escaped) = ("e\x1b[31mX", "e\\u{1b}[31mX");
+        let (sender, receiver) = sync_channel(1);
+        let wire = Wire { frames: 1, bytes: 60 };
+        let source = Some(Mac::new([2, 0, 0, 0, 0, 1]));
+        sender.send(Sighting { unix_ms: 0, interface: name.into(), source, wire }).unwrap();
+        drop(sender);
+        let mut printer = printer(false, None, false);
+        let mut out = Vec::new();
+        printer.print_all(&receiver, &mut out).unwrap();
+        printer.into_summary().write(&mut out, 0).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!((text.matches(escaped).count(), text.contains('\x1b')), (2, false), "{text}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 
 use super::Sighting;
 use crate::commands::time::clock_time;
+use crate::interface::shown;
 use crate::mac::Mac;
 
 /// Sources that are remembered. Strangers choose how many there are; the rest is counted together.
@@ -69,7 +70,7 @@ impl Summary {
     pub(super) fn write(&self, out: &mut impl Write, dropped: u64) -> io::Result<()> {
         let mut rows: Vec<_> = self.sources.iter().collect();
         rows.sort_by_key(|(_, row)| std::cmp::Reverse(row.frames));
-        let width = rows.iter().map(|((interface, _), _)| interface.len()).max().unwrap_or(0).max(9);
+        let width = rows.iter().map(|((interface, _), _)| shown(interface).len()).max().unwrap_or(0).max(9);
         if !rows.is_empty() {
             writeln!(
                 out,
@@ -78,6 +79,7 @@ impl Summary {
             )?;
         }
         for ((interface, mac), row) in &rows {
+            let interface = shown(interface);
             let (first, last) = (clock_time(row.first_ms, &self.zone), clock_time(row.last_ms, &self.zone));
             writeln!(
                 out,
