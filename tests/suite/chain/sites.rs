@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
 
-use super::{Chain, Talkers, UNKNOWN, configuration, shipped};
+use super::{Chain, FLOOD, Talkers, UNKNOWN, configuration, shipped};
 use crate::common::alertmanager::{Alertmanager, Webhook};
 use crate::common::exporter::PORT;
 use crate::common::frames::{Stop, frame, send, source, text};
@@ -199,15 +199,37 @@ fn a_stranger_who_stays_is_told_of_again() {
     fs::write(&file, hurried).unwrap();
     let webhook = Webhook::start(&ours);
     let _alertmanager = Alertmanager::start(&ours, &file);
-    let mut labels = vec!["severity=warning", "address_type=universal", "source_mac=00:1b:21:0c:0f:fe"];
-    let name = format!("alertname={UNKNOWN}");
-    labels.push(&name);
-    let mut add = ours.command("amtool");
-    add.args(["alert", "add", "--alertmanager.url=http://127.0.0.1:9093", "--annotation=description=x"]);
-    let added = add.args(&labels).output().unwrap();
-    assert!(added.status.success(), "{added:?}");
+    raise(&ours, UNKNOWN, &["severity=warning", "address_type=universal", "source_mac=00:1b:21:0c:0f:fe"]);
     wait_until("three notifications", || webhook.received().len() >= 3);
     let received = webhook.received();
     assert!(received.iter().all(|alert| alert.status == "firing" && alert.name() == UNKNOWN), "{received:?}");
     assert!(received.iter().enumerate().all(|(n, alert)| alert.notification == n), "{received:?}");
+}
+
+/// Where the targets of a fleet have the label `site`, a flood at one leaves the others their alerts.
+#[test]
+fn a_flood_hushes_its_own_site() {
+    if !root() {
+        return;
+    }
+    let ours = Namespace::new();
+    let webhook = Webhook::start(&ours);
+    let _alertmanager = Alertmanager::start(&ours, &shipped().join("alertmanager.yml"));
+    raise(&ours, FLOOD, &["site=berlin", "instance=gw:10148", "interface=eth0"]);
+    wait_until("the flood to be told", || webhook.received().len() == 1);
+    raise(&ours, UNKNOWN, &["site=berlin", "source_mac=00:1b:21:00:00:01"]);
+    raise(&ours, UNKNOWN, &["site=oslo", "source_mac=00:1b:21:00:00:02"]);
+    // Berlin's came first, and its turn is over when Oslo's has been told.
+    wait_until("the other site's stranger to be told", || webhook.received().len() == 2);
+    let told = webhook.received();
+    assert_eq!((told[1].name(), &*told[1].labels["site"]), (UNKNOWN, "oslo"));
+}
+
+/// Has Alertmanager believe in an alert.
+#[track_caller]
+fn raise(namespace: &Namespace, name: &str, labels: &[&str]) {
+    let mut add = namespace.command("amtool");
+    add.args(["alert", "add", "--alertmanager.url=http://127.0.0.1:9093", "--annotation=description=x"]);
+    let added = add.arg(format!("alertname={name}")).args(labels).output().unwrap();
+    assert!(added.status.success(), "{added:?}");
 }
