@@ -61,6 +61,7 @@
 //! | the receive queue is full | channel engine: those frames, counted as dropped; kernel engine: a notice, counted |
 //! | the kernel refuses the eBPF program | one line in the log; the channel engine is used |
 //! | the kernel's tables refuse a change | that source's room: its frames are untracked, or its slot is lost; an error in the log, once a minute |
+//! | they refuse the program a new source | its frames until they take it: untracked; a warning in the log, once a minute |
 //! | two interfaces change names with each other | the frames of some milliseconds, in no count |
 //! | no room for another source | its row; its frames are counted as untracked |
 //! | an interface goes down, or away | that interface: `capture_up 0`; bound again when netlink says so |

@@ -46,12 +46,21 @@ pub struct Reading {
 /// What has been counted on an interface, of no source that has a slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outside {
-    /// Frames of sources that found no free slot.
+    /// Frames of sources that got no slot.
     pub untracked_frames: u64,
     /// Their bytes.
     pub untracked_bytes: u64,
+    /// Of the untracked frames, those of sources for which there was room: the tables refused them all the same.
+    pub refused_frames: u64,
     /// Frames shorter than an Ethernet header.
     pub runt_frames: u64,
+}
+
+impl Outside {
+    /// Frames of sources for which there was no room.
+    pub fn crowded_out_frames(&self) -> u64 {
+        self.untracked_frames.saturating_sub(self.refused_frames)
+    }
 }
 
 /// Tables that count the frames of one interface by themselves, also while nobody looks.

@@ -34,6 +34,9 @@
 #define PROTOCOL_TCP 6
 #define PROTOCOL_UDP 17
 
+/* include/uapi/asm-generic/errno-base.h: what an empty queue says */
+#define ENOENT 2
+
 /* include/linux/skbuff.h: the segments of this super-frame are what hangs on its list, of any size */
 #define GSO_BY_FRAGS 0xffff
 
@@ -70,13 +73,15 @@ struct source {
 #define RESERVED 2
 /* User space is about to read it for the last time: nothing may be counted there any more. */
 #define LEAVING 8
+/* Shifted by so many bits: nobody has the slot, and its queue would not take it. User space gives it back. */
+#define STRAY_SHIFT 4
 
 /* Whose a slot is. */
 struct owner {
 	/* As in struct source; the upper two bytes are the number of the interface's books. */
 	__u64 address;
 	__u32 interface;
-	/* ORDINARY or RESERVED, and LEAVING; the other bits are user space's. */
+	/* ORDINARY or RESERVED, and LEAVING; or either as a stray's. One more bit is user space's. */
 	__u32 state;
 };
 
@@ -105,6 +110,14 @@ struct books {
 	__u64 runts;
 	/* Sources that took a slot. */
 	__u64 arrivals;
+};
+
+/* What the sources of an interface hold, on all CPUs together. */
+struct holding {
+	/* Ordinary slots. */
+	__u64 slots;
+	/* Of the untracked frames, those for whose sources there was room, and the tables refused all the same. */
+	__u64 refused;
 };
 
 /* Sizes are user space's to set; these only have to be valid. */
@@ -172,13 +185,13 @@ struct {
 	__type(value, struct books);
 } all_books SEC(".maps");
 
-/* Ordinary slots that the sources of an interface hold, by the number of its books. */
+/* By the number of its books. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, struct holding);
 } held SEC(".maps");
 
 /*
@@ -402,33 +415,45 @@ static __always_inline __u64 *guesses_of(__u64 address, __u64 interface)
 	return &guesses[number * (seed | 1) >> (64 - GUESS_BITS)];
 }
 
-/* The slot of a source that has none yet, or no more. Its number on success, a negative number without room. */
+/* Why a source gets no slot. */
+#define NO_ROOM -1
+/*
+ * A lock was held by what this interrupted (Linux before 6.15: EBUSY) or for too long (since: ETIMEDOUT), or the interface
+ * is just changing hands. The next frame may get in.
+ */
+#define REFUSED -2
+
+/* The slot of a source that has none yet, or no more. */
 static __always_inline int enter(const struct source *source, __u32 number, bool *is_new)
 {
 	struct word slot = { .at = 0 }, index = { .at = number };
 	__u32 state = RESERVED, *found;
+	struct holding *holding;
 	struct owner *owner;
-	__u64 *holds;
+	long error;
 
 	if (!bpf_map_lookup_elem(&listed, &source->address) || bpf_map_pop_elem(&reserved, &slot.at)) {
 		state = ORDINARY;
-		holds = bpf_map_lookup_elem(&held, &index.at);
+		holding = bpf_map_lookup_elem(&held, &index.at);
 		/* The cheap look first: in a flood this is where it ends. */
-		if (!holds || (__s64)*(volatile __u64 *)holds >= limit)
-			return -1;
+		if (!holding || (__s64)*(volatile __u64 *)&holding->slots >= limit)
+			return NO_ROOM;
 		/*
 		 * The old value is to be had from Linux 5.12 on only. Of two CPUs at the very limit neither may
 		 * get in; the next frame does.
 		 */
-		__sync_fetch_and_add(holds, 1);
-		if ((__s64)*(volatile __u64 *)holds > limit || bpf_map_pop_elem(&ordinary, &slot.at)) {
-			__sync_fetch_and_add(holds, -1);
-			return -1;
+		__sync_fetch_and_add(&holding->slots, 1);
+		error = -ENOENT;
+		if ((__s64)*(volatile __u64 *)&holding->slots <= limit)
+			error = bpf_map_pop_elem(&ordinary, &slot.at);
+		if (error) {
+			__sync_fetch_and_add(&holding->slots, -1);
+			return error == -ENOENT ? NO_ROOM : REFUSED;
 		}
 	}
 	owner = bpf_map_lookup_elem(&owners, &slot.at);
 	if (!owner)
-		return -1;
+		return REFUSED;
 	/* Before it can be found. */
 	owner->address = source->address | (__u64)number << 48;
 	owner->interface = source->interface;
@@ -438,26 +463,31 @@ static __always_inline int enter(const struct source *source, __u32 number, bool
 		*is_new = true;
 		return slot.at;
 	}
-	/* Another CPU was first, or there is no memory. */
+	/* Another CPU was first, or it was refused. */
 	owner->address = 0;
 	owner->interface = 0;
 	if (state == RESERVED) {
-		bpf_map_push_elem(&reserved, &slot.at, 0);
+		error = bpf_map_push_elem(&reserved, &slot.at, 0);
 	} else {
-		bpf_map_push_elem(&ordinary, &slot.at, 0);
+		error = bpf_map_push_elem(&ordinary, &slot.at, 0);
 		/*
 		 * Looked up again: without CAP_PERFMON the verifier also walks the way that a CPU takes which mispredicts
 		 * where the state was compared, and there the old pointer is none.
 		 */
-		holds = bpf_map_lookup_elem(&held, &index.at);
-		if (holds)
-			__sync_fetch_and_add(holds, -1);
+		holding = bpf_map_lookup_elem(&held, &index.at);
+		if (holding)
+			__sync_fetch_and_add(&holding->slots, -1);
+	}
+	if (error) {
+		*(volatile __u32 *)&owner->state = state << STRAY_SHIFT;
+		/* Counted, or user space would not look for it. */
+		return REFUSED;
 	}
 	found = bpf_map_lookup_elem(&slots, source);
 	if (!found)
-		return -1;
+		return REFUSED;
 	slot.at = read_once(found);
-	return is_owned(slot.at, source) ? slot.at : -1;
+	return is_owned(slot.at, source) ? slot.at : REFUSED;
 }
 
 /* Counts in the slot that the key has, which has the place in the tallies after that. */
@@ -483,6 +513,7 @@ static __always_inline void tally(struct word *key, __u64 frames, __u64 bytes)
 static __noinline int stranger(struct __sk_buff *skb, const struct source *source, const struct wire *wire)
 {
 	__u32 mine = column(), *found, number;
+	struct holding *holding;
 	struct books *books;
 	struct word key;
 	bool is_new = false;
@@ -502,6 +533,10 @@ static __noinline int stranger(struct __sk_buff *skb, const struct source *sourc
 	}
 	slot = enter(source, number, &is_new);
 	if (slot < 0) {
+		/* Before they are untracked: these are never more than those, whoever reads both. */
+		key.at = number;
+		if (slot == REFUSED && (holding = bpf_map_lookup_elem(&held, &key.at)))
+			__sync_fetch_and_add(&holding->refused, wire->frames);
 		add(&books->untracked_frames, wire->frames, mine);
 		add(&books->untracked_bytes, wire->bytes, mine);
 		return 0;

@@ -76,10 +76,6 @@ impl Ledger {
         self.runts.store(outside.runt_frames, Ordering::Relaxed);
     }
 
-    pub(super) fn untracked_frames(&self) -> u64 {
-        self.untracked.frames.load(Ordering::Relaxed)
-    }
-
     pub(super) fn count_runt(&self) {
         self.runts.fetch_add(1, Ordering::Relaxed);
     }

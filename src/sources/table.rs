@@ -48,6 +48,8 @@ pub struct Table {
     tallies: Option<Box<dyn Tallies>>,
     /// Sources that are being forgotten: on the page until the last of their frames have been counted.
     leaving: Vec<(Mac, Handles)>,
+    /// Frames counted elsewhere for which there was no room, when that was last looked at.
+    crowded_out_frames: u64,
 }
 
 /// What a row is made for.
@@ -81,6 +83,7 @@ impl Table {
             crowded: false,
             tallies,
             leaving: Vec::new(),
+            crowded_out_frames: 0,
         };
         table.reserve();
         table.restore(remembered, now);

@@ -16,6 +16,7 @@
 //! ```
 //! It is released with the last descriptor, however the process ends.
 
+mod maps;
 mod refusal;
 mod share;
 mod tables;

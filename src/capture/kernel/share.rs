@@ -4,12 +4,9 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
-use aya::maps::{MapData, MapError, Queue};
-
-use super::tables::{Owner, address, key};
-use super::{Engine, MOST_LISTED, Maps, refusal};
+use super::tables::{Owner, key};
+use super::{Engine, Maps};
 use crate::mac::Mac;
 use crate::tally::{Newcomer, Outside, Place, Reading, Slot, Tallies};
 
@@ -29,6 +26,8 @@ pub struct Share {
     look_again: bool,
     /// Slots that the hash would not let go of with the interface: they may be counted in for good.
     stuck: HashSet<Slot>,
+    /// Frames of refused sources that the log has been told of.
+    refused: u64,
 }
 
 impl Engine {
@@ -54,6 +53,7 @@ impl Engine {
             waiting: 0,
             look_again: false,
             stuck: HashSet::new(),
+            refused: 0,
         })
     }
 }
@@ -113,6 +113,28 @@ impl Share {
         }
     }
 
+    /// Tells of sources that the program was refused to insert, and takes back the slots that it could not give back.
+    fn look_after_refusals(&mut self) {
+        let refused = self.engine.tables.refused(self.number);
+        let frames = refused - std::mem::replace(&mut self.refused, refused);
+        if frames == 0 {
+            return;
+        }
+        let mut maps = self.engine.maps.lock();
+        for (slot, place) in self.engine.tables.strays() {
+            self.engine.tables.clear(slot);
+            maps.push(slot, place);
+        }
+        if maps.is_worth_telling() {
+            let index = self.interface;
+            tracing::warn!(
+                index,
+                frames,
+                "the kernel engine's tables refused new sources for now; untracked"
+            );
+        }
+    }
+
     /// Notes that the interface's sources hold so many more ordinary slots, or fewer.
     fn hold(&self, place: Place, change: i64) {
         if place == Place::Ordinary
@@ -165,6 +187,7 @@ impl Tallies for Share {
     }
 
     fn newcomers(&mut self) -> Vec<Newcomer> {
+        self.look_after_refusals();
         let (_, arrivals) = self.engine.tables.books(self.number);
         // What a CPU wrote first need not be seen first, so one more look follows each that found something to do.
         let is_same = arrivals == self.arrivals;
@@ -261,126 +284,5 @@ impl Drop for Share {
         if self.engine.tables.owned(self.number).next().is_none() {
             self.engine.maps.lock().numbers.push(self.number);
         }
-    }
-}
-
-impl Maps {
-    fn queue(&mut self, place: Place) -> &mut Queue<MapData, u32> {
-        match place {
-            Place::Ordinary => &mut self.ordinary,
-            Place::Reserved => &mut self.reserved,
-        }
-    }
-
-    /// A slot that nobody has, if there is one.
-    fn pop(&mut self, place: Place) -> Option<Slot> {
-        match self.queue(place).pop(0) {
-            Ok(slot) => Some(slot),
-            Err(error) => {
-                self.is_expected(&error, "take a slot from", libc::ENOENT);
-                None
-            }
-        }
-    }
-
-    /// Makes a slot anybody's.
-    fn push(&mut self, slot: Slot, place: Place) {
-        let place = if place == Place::Ordinary && self.owed > 0 {
-            self.owed -= 1;
-            Place::Reserved
-        } else {
-            place
-        };
-        // Each queue has room for all slots.
-        if let Err(error) = self.queue(place).push(slot, 0) {
-            self.refused(&error, "give a slot back to");
-        }
-    }
-
-    /// Removes a source from the hash, unless it has another slot there: that of books which have taken the
-    /// interface over. False if that was refused.
-    fn forget(&mut self, key: &[u32; 3], slot: Slot) -> bool {
-        let removed = match self.slots.get(key, 0) {
-            Ok(found) if found == slot => self.slots.remove(key),
-            Ok(_) => return true,
-            Err(error) => Err(error),
-        };
-        removed.map_or_else(|error| self.is_expected(&error, "remove from", libc::ENOENT), |()| true)
-    }
-
-    /// Who claimed an interface last.
-    fn claimant(&self, interface: u32) -> Option<u32> {
-        self.claims.iter().rev().find(|(index, _)| *index == interface).map(|(_, number)| *number)
-    }
-
-    fn disclaim(&mut self, number: u32) {
-        self.claims.retain(|(_, claimant)| *claimant != number);
-    }
-
-    /// Counts no more newcomers of an interface, unless another's books have taken it over.
-    fn leave(&mut self, interface: u32, number: u32) {
-        if self.interfaces.get(&interface, 0).is_ok_and(|now| now == number)
-            && let Err(error) = self.interfaces.remove(&interface)
-        {
-            self.is_expected(&error, "remove from", libc::ENOENT);
-        }
-    }
-
-    fn reserve(&mut self, macs: &[Mac]) {
-        let most = MOST_LISTED as usize;
-        if macs.len() > most && !std::mem::replace(&mut self.told, true) {
-            tracing::warn!(most, "too many listed sources; further ones compete for ordinary room");
-        }
-        let wanted: HashSet<Mac> = macs.iter().take(most).copied().collect();
-        let Self { listed, reserved_for, .. } = self;
-        let mut refused = None;
-        // Those whose change is refused stay as they are, to be tried again with the next change.
-        reserved_for.retain(|mac| {
-            wanted.contains(mac)
-                || listed.remove(&address(*mac)).is_err_and(|error| {
-                    let is_gone = code(&error) == Some(libc::ENOENT);
-                    refused = refused.take().or((!is_gone).then_some(error));
-                    !is_gone
-                })
-        });
-        for mac in wanted {
-            if !reserved_for.contains(&mac) {
-                match listed.insert(address(mac), 1, 0) {
-                    Ok(()) => drop(reserved_for.insert(mac)),
-                    Err(error) => refused = Some(error),
-                }
-            }
-        }
-        if let Some(error) = refused {
-            self.refused(&error, "list all addresses with reserved room in");
-            self.reserved_at = None;
-        }
-    }
-
-    /// Whether a change failed for a reason that was to be expected. Tells of any other, once a minute.
-    fn is_expected(&mut self, error: &MapError, what: &'static str, expected: i32) -> bool {
-        let is_expected = code(error) == Some(expected);
-        if !is_expected {
-            self.refused(error, what);
-        }
-        is_expected
-    }
-
-    /// Tells of a refusal, once a minute: what fails for one source may fail for thousands.
-    fn refused(&mut self, error: &MapError, what: &'static str) {
-        let now = Instant::now();
-        if self.quiet_until.is_none_or(|until| until <= now) {
-            self.quiet_until = Some(now + Duration::from_secs(60));
-            let code = code(error);
-            tracing::error!(%error, ?code, "the kernel engine cannot {what} its tables");
-        }
-    }
-}
-
-/// The system's number of an error.
-fn code(error: &MapError) -> Option<i32> {
-    match error {
-        MapError::KeyNotFound | MapError::ElementNotFound => Some(libc::ENOENT),
-        _ => refusal::code(error),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crate::clock;
 use crate::mac::Mac;
@@ -15,6 +15,8 @@ const OWNER_WORDS: usize = 2;
 const TALLY_WORDS: usize = 4;
 /// `struct books`: untracked frames and bytes, runts, arrivals.
 const BOOKS_WORDS: usize = 4;
+/// `struct holding`: ordinary slots, frames of refused sources.
+const HOLDING_WORDS: usize = 2;
 
 /// The low bits of an owner's first word: the address, as it stands in a frame.
 const ADDRESS: u64 = (1 << 48) - 1;
@@ -26,6 +28,8 @@ const RESERVED: u64 = 2;
 const ACCEPTED: u64 = 4 << STATE_SHIFT;
 /// Nothing is to be counted there any more.
 const LEAVING: u64 = 8 << STATE_SHIFT;
+/// Shifted by so many more bits: nobody has the slot, and the program could not give it back.
+const STRAY_SHIFT: u32 = STATE_SHIFT + 4;
 /// The low bits of an owner's second word: the interface's index. No interface has index 0.
 const INTERFACE: u64 = 0xffff_ffff;
 
@@ -104,7 +108,7 @@ impl Tables {
             owners: Mapped::new(owners, size.slots() as usize * OWNER_WORDS)?,
             tallies: Mapped::new(tallies, size.tallies() as usize * TALLY_WORDS)?,
             books: Mapped::new(books, size.books() as usize * BOOKS_WORDS)?,
-            held: Mapped::new(held, size.interfaces as usize)?,
+            held: Mapped::new(held, size.interfaces as usize * HOLDING_WORDS)?,
             ahead_ns: clock::namespace_ns(),
         })
     }
@@ -119,11 +123,7 @@ impl Tables {
         // The state is written last.
         let second = second.load(Ordering::Acquire);
         let first = first.load(Ordering::Relaxed);
-        let place = match (second >> STATE_SHIFT) & (ORDINARY | RESERVED) {
-            ORDINARY => Place::Ordinary,
-            RESERVED => Place::Reserved,
-            _ => return None,
-        };
+        let place = place(second >> STATE_SHIFT)?;
         Some(Owner {
             mac: mac(first & ADDRESS),
             number: u32::from(upper_half_word(first)),
@@ -143,6 +143,13 @@ impl Tables {
     /// Slots of sources that are not in these books yet.
     pub(super) fn newcomers(&self, number: u32) -> Vec<(Slot, Owner)> {
         self.owned(number).filter(|(_, owner)| !owner.is_accepted).collect()
+    }
+
+    /// Slots that nobody has and that are in no queue, and where they are to go: the program was refused that.
+    pub(super) fn strays(&self) -> Vec<(Slot, Place)> {
+        let is_stray =
+            |slot| Some((slot, place(self.owner_words(slot)?[1].load(Ordering::Acquire) >> STRAY_SHIFT)?));
+        (0..self.size.slots()).filter_map(is_stray).collect()
     }
 
     pub(super) fn accept(&self, slot: Slot) {
@@ -234,17 +241,30 @@ impl Tables {
             outside.runt_frames += runt_frames;
             arrivals += arrived;
         }
+        // Counted before they are untracked, and so read after these.
+        fence(Ordering::Acquire);
+        outside.refused_frames = self.refused(number);
         (outside, arrivals)
     }
 
     /// Ordinary slots that the sources of an interface hold.
     pub(super) fn held(&self, number: u32) -> Option<&AtomicU64> {
-        self.held.words().get(number as usize)
+        self.holding(number)?.first()
+    }
+
+    /// Frames on an interface of sources that were refused although there was room.
+    pub(super) fn refused(&self, number: u32) -> u64 {
+        self.holding(number).map_or(0, |[_, refused]| refused.load(Ordering::Acquire))
+    }
+
+    fn holding(&self, number: u32) -> Option<&[AtomicU64; HOLDING_WORDS]> {
+        self.held.words().get(number as usize * HOLDING_WORDS..)?.first_chunk()
     }
 
     /// Begins an interface's books anew. Nothing may be counting there.
     pub(super) fn clear_books(&self, number: u32) {
-        for word in self.row(&self.books, number, BOOKS_WORDS).iter().chain(self.held(number)) {
+        let holding = self.holding(number).into_iter().flatten();
+        for word in self.row(&self.books, number, BOOKS_WORDS).iter().chain(holding) {
             word.store(0, Ordering::Relaxed);
         }
     }
@@ -269,6 +289,15 @@ impl Tables {
         let words = self.size.columns as usize * words;
         let at = row as usize * words;
         table.words().get(at..at + words).unwrap_or_default()
+    }
+}
+
+/// The room that a state says.
+fn place(state: u64) -> Option<Place> {
+    match state & (ORDINARY | RESERVED) {
+        ORDINARY => Some(Place::Ordinary),
+        RESERVED => Some(Place::Reserved),
+        _ => None,
     }
 }
 

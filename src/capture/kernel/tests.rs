@@ -112,6 +112,83 @@ fn the_reserve_is_for_those_who_are_listed() {
     assert_eq!(share.read(newcomer.slot).frames, 1);
 }
 
+/// Sources of an interface that there is not, so many that the hash takes no others.
+fn fill_hash(engine: &Engine) -> Vec<[u32; 3]> {
+    let all: Vec<_> = (0..engine.tables.size().slots()).map(|n| [n, 0, 77]).collect();
+    let slots = &mut engine.maps.lock().slots;
+    all.iter().for_each(|key| slots.insert(key, 0, 0).unwrap());
+    all
+}
+
+#[test]
+fn a_refused_source_is_not_one_without_room() {
+    let Some(engine) = engine(WANTS) else { return };
+    let mut share = engine.share().unwrap();
+    share.target(LOOPBACK);
+    let filled = fill_hash(&engine);
+    let listed = [2, 1, 1, 1, 1, 1];
+    share.reserve(1, &|| vec![Mac::new(listed)]);
+    run(&engine, &frame([2, 0, 0, 0, 0, 1], 60), 3);
+    run(&engine, &frame(listed, 60), 4);
+    let refused =
+        Outside { untracked_frames: 7, untracked_bytes: 420, refused_frames: 7, ..Outside::default() };
+    assert_eq!((share.outside(), share.outside().crowded_out_frames()), (refused, 0));
+    assert_eq!(share.newcomers(), []);
+
+    // As soon as it is taken, it has its room, all of which there still is.
+    filled.iter().for_each(|key| engine.maps.lock().slots.remove(key).unwrap());
+    for n in 1..7 {
+        run(&engine, &frame([2, 0, 0, 0, 0, n], 60), 1);
+    }
+    run(&engine, &frame(listed, 60), 1);
+    assert_eq!(share.newcomers().len(), 5);
+    let outside = share.outside();
+    assert_eq!((outside.untracked_frames, outside.crowded_out_frames()), (9, 2));
+}
+
+/// Its queue is full just when the program gives a slot back. No queue is ever full, but one may be locked for too long.
+#[test]
+fn a_slot_that_its_queue_refuses_is_taken_back() {
+    /// One of the others, which has nothing to do there.
+    const FILLING: u32 = 7;
+    let Some(engine) = engine(WANTS) else { return };
+    if thread::available_parallelism().unwrap().get() < 2 {
+        return println!("skipped: takes a second CPU that interferes");
+    }
+    let mut share = engine.share().unwrap();
+    share.target(LOOPBACK);
+    fill_hash(&engine);
+    let is_ours = |(slot, _): &(u32, Place)| *slot != FILLING;
+    let found = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !found.load(std::sync::atomic::Ordering::Relaxed) {
+                // Refused when it is full, which is the point.
+                let _ = engine.maps.lock().ordinary.push(FILLING, 0);
+            }
+        });
+        let deadline = Instant::now() + std::time::Duration::from_secs(60);
+        while !engine.tables.strays().iter().any(is_ours) && Instant::now() < deadline {
+            run(&engine, &frame([2, 0, 0, 0, 0, 1], 60), 10_000);
+        }
+        found.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let strays = engine.tables.strays();
+    assert!(strays.iter().any(is_ours), "none in a minute");
+    assert!(strays.iter().all(|(_, place)| *place == Place::Ordinary), "{strays:?}");
+    let drain = || -> Vec<u32> { std::iter::from_fn(|| engine.maps.lock().pop(Place::Ordinary)).collect() };
+    let mut all = drain();
+    share.newcomers();
+    assert_eq!(engine.tables.strays(), []);
+    all.extend(drain());
+    all.retain(|slot| *slot != FILLING);
+    all.sort_unstable();
+    assert_eq!(all, [0, 1, 2, 3, 4, 5]);
+    assert_eq!(engine.tables.held(share.number).unwrap().load(std::sync::atomic::Ordering::Relaxed), 0);
+    let outside = share.outside();
+    assert_eq!(outside.untracked_frames, outside.refused_frames);
+}
+
 /// Two books of one interface, one after the other and back, as when it is renamed.
 #[test]
 fn an_interface_is_counted_for_whoever_took_it_last() {

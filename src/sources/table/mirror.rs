@@ -77,7 +77,8 @@ impl Table {
         let Some(tallies) = &mut self.tallies else { return };
         let newcomers = tallies.newcomers();
         let outside = tallies.outside();
-        let turned_away = outside.untracked_frames > self.ledger.untracked_frames();
+        let before = mem::replace(&mut self.crowded_out_frames, outside.crowded_out_frames());
+        let turned_away = self.crowded_out_frames > before;
         self.ledger.catch_up(outside);
         // Who is back before having been forgotten waits for that.
         let leaving: HashSet<Mac> = match newcomers.len() {

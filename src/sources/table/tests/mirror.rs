@@ -280,4 +280,20 @@ impl Tallies for Fake {
     }
 }
 
+#[test]
+fn who_was_refused_is_not_said_to_be_crowded_out() {
+    let kernel = Kernel::new();
+    let sources = sources(limits(8, 8)).unwrap();
+    let mirror = sources.open_mirror("eth0", Box::new(Fake::new(&kernel)));
+    let told = |untracked_frames, refused_frames| {
+        let outside = Outside { untracked_frames, refused_frames, ..Outside::default() };
+        kernel.lock().outside.insert(1, outside);
+        assert_eq!(sources.snapshot()[0].frames(), untracked_frames, "each is counted");
+        mirror.lock().told_full
+    };
+    assert!(!told(3, 3));
+    assert!(!told(3, 3));
+    assert!(told(4, 3));
+}
+
 mod model;
