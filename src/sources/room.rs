@@ -96,7 +96,12 @@ impl Room {
 
     /// Whether more than three quarters of the ordinary room are taken.
     pub(super) fn is_crowded(&self) -> bool {
-        is_crowded(self.ordinary.load(Ordering::Relaxed), self.total)
+        self.is_crowded_with(0)
+    }
+
+    /// Whether they would be with so many more sources.
+    pub(super) fn is_crowded_with(&self, more: usize) -> bool {
+        is_crowded(self.ordinary.load(Ordering::Relaxed) + more, self.total)
     }
 
     /// Takes the place of one source that has it already, whether there is room or not.

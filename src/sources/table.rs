@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use super::room::is_crowded;
 use super::row::Handles;
-use super::{Ledger, Limits, Remembered, Row, Sources};
+use super::{Ledger, Limits, Row, Sources};
 use crate::clock::Moment;
 use crate::frame::wire::Wire;
 use crate::mac::Mac;
 use crate::tally::{Place, Reading, Slot, Tallies};
 
 mod mirror;
+mod restore;
 
 /// Sources are looked through for idle ones at most this often.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
@@ -44,6 +45,9 @@ pub struct Table {
     sweep_pause_ms: u64,
     /// More than three quarters of the room were taken when it was last looked at.
     crowded: bool,
+    /// There was no room for all who are remembered: it is taken to be scarce until it has been looked through at this
+    /// steady time, or later. 0 if it is not.
+    scarce_until_ms: u64,
     /// What counts the frames, if it is not [`Table::count`].
     tallies: Option<Box<dyn Tallies>>,
     /// Sources that are being forgotten: on the page until the last of their frames have been counted.
@@ -81,6 +85,7 @@ impl Table {
             next_sweep_ms: 0,
             sweep_pause_ms: 0,
             crowded: false,
+            scarce_until_ms: 0,
             tallies,
             leaving: Vec::new(),
             crowded_out_frames: 0,
@@ -88,36 +93,6 @@ impl Table {
         table.reserve();
         table.restore(remembered, now);
         table
-    }
-
-    /// Gives rows to the sources that would have them had there been no restart. Those that have been around
-    /// for longest come first, and a quarter of the room is left for those to come.
-    fn restore(&mut self, mut remembered: Vec<Remembered>, now: Moment) {
-        let limits = self.sources.limits();
-        remembered.sort_by_key(|source| (std::cmp::Reverse(source.life_ms()), source.mac));
-        for source in remembered {
-            let first_seen = now.back_at(source.first_seen_unix_ms);
-            let last_seen = now.back_at(source.last_seen_unix_ms);
-            let standing = self.sources.roster.standing(source.mac);
-            let place = if standing.is_reserved() && self.sources.room.take(Place::Reserved) {
-                Place::Reserved
-            } else if now.since(last_seen.steady_ms) > limits.idle_timeout
-                || is_crowded(self.ordinary + 1, limits.per_interface)
-                || !self.sources.room.take(Place::Ordinary)
-            {
-                continue;
-            } else if self.sources.room.is_crowded() {
-                self.sources.room.give_back(Place::Ordinary, 1);
-                continue;
-            } else {
-                Place::Ordinary
-            };
-            if !self.add(source.mac, place, standing.own, [first_seen, last_seen], Met::Before) {
-                self.sources.room.give_back(place, 1);
-            }
-        }
-        // One of them may be due at any time.
-        self.next_sweep_ms = now.steady_ms;
     }
 
     /// Counts one read that came from `source`, or from nobody if it was a runt.
@@ -289,7 +264,9 @@ impl Table {
         let Limits { per_interface, idle_timeout, .. } = self.sources.limits();
         // Where all are forgotten sooner, it changes nothing.
         idle_timeout > SHORT_PATIENCE
-            && (is_crowded(self.ordinary, per_interface) || self.sources.room.is_crowded())
+            && (self.scarce_until_ms > 0
+                || is_crowded(self.ordinary, per_interface)
+                || self.sources.room.is_crowded())
     }
 
     /// Closes the books: the series are gone from the page and the vectors, the room is free. Once is enough.
@@ -314,6 +291,11 @@ impl Table {
         let idle_timeout = sources.limits().idle_timeout;
         let shortest = if self.crowded { idle_timeout.min(SHORT_PATIENCE) } else { idle_timeout };
         let mut next_sweep_ms = after(now, shortest);
+        if now.steady_ms < self.scarce_until_ms {
+            next_sweep_ms = next_sweep_ms.min(self.scarce_until_ms);
+        } else {
+            self.scarce_until_ms = 0;
+        }
         let mut forgotten = 0;
         rows.retain(|mac, handles| {
             // Those with a place of their own are remembered for good.

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 
 use crate::common::exporter::Metrics;
 use crate::common::frames::{frame, send, source, text};
+use crate::common::state::file;
 use crate::common::{Engine, Exporter, Namespace, root, veth, wait_until, wire};
 
 const MOST: u32 = 16;
@@ -59,6 +60,39 @@ fn who_is_restored_has_room_before_the_first_frame() {
     }
     assert_eq!(page.interface("new_sources_total", "mw0"), f64::from(MOST - remembered));
     page.assert_balanced();
+}
+
+/// A flood, and a restart just after it or some time later: what was forged goes when it would have gone.
+#[test]
+fn a_restart_does_not_keep_a_flood() {
+    const KNOWN_FOR_LONG: u32 = 3;
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    veth(&ours, "mw0", &theirs, "peer0");
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    // Ten minutes later it is forgotten, which is at once, or was before the restart.
+    for seconds in [598, 660] {
+        let ago = |seconds: u64| (unix_seconds() * 1000.0) as u64 - seconds * 1000;
+        let others = (0..KNOWN_FOR_LONG).map(|n| (n, ago(36_000), ago(900)));
+        let forged = (100..200).map(|n| (n, ago(seconds), ago(seconds)));
+        fs::write(&state, file(ago(36_000), &others.chain(forged).collect::<Vec<_>>())).unwrap();
+        let exporter =
+            Exporter::start(&ours, &format!("-i mw0 --sources.max {MOST} --state.file {}", state.display()));
+        exporter.wait_up("mw0");
+        let page = exporter.wait_page("the forged ones to be forgotten", |page| {
+            page.interface("sources", "mw0") == f64::from(KNOWN_FOR_LONG)
+        });
+        assert_eq!(page.sources("mw0"), (0..KNOWN_FOR_LONG).map(|n| text(source(n))).collect::<Vec<_>>());
+        // All of the room is there for others.
+        let more = MOST - KNOWN_FOR_LONG;
+        send(&theirs, "peer0", &(300..300 + more).map(|n| frame(source(n), 60)).collect::<Vec<_>>());
+        let page = exporter.wait_frames("mw0", f64::from(more));
+        assert_eq!(page.interface("untracked_frames_total", "mw0"), 0.0);
+        page.assert_balanced();
+    }
 }
 
 /// The time of a frame is that of its arrival, whenever somebody looks.

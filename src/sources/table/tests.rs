@@ -4,6 +4,7 @@ use super::*;
 use crate::sources::{Limits, MOST_RESERVED, Memory, Nobody, Remembered, Roster, Standing};
 
 mod mirror;
+mod restore;
 mod room;
 
 use room::List;
