@@ -157,11 +157,7 @@ fn approval_changes_a_gauge_and_forks_no_series() {
 /// a stranger then, all of them at once.
 #[test]
 fn an_inventory_that_is_emptied_makes_nobody_a_stranger() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let inventory = Inventory::new(&(entry(1, "the printer") + "06:* guests\n"));
     let exporter = Exporter::start(&ours, &format!("-i mw0 {}", inventory.option()));
     exporter.wait_up("mw0");

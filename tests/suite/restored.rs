@@ -66,16 +66,13 @@ fn who_is_restored_has_room_before_the_first_frame() {
 #[test]
 fn a_restart_does_not_keep_a_flood() {
     const KNOWN_FOR_LONG: u32 = 3;
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     // Ten minutes later it is forgotten, which is at once, or was before the restart.
     for seconds in [598, 660] {
-        let ago = |seconds: u64| (unix_seconds() * 1000.0) as u64 - seconds * 1000;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let ago = |seconds: u64| u64::try_from(now.as_millis()).unwrap() - seconds * 1000;
         let others = (0..KNOWN_FOR_LONG).map(|n| (n, ago(36_000), ago(900)));
         let forged = (100..200).map(|n| (n, ago(seconds), ago(seconds)));
         fs::write(&state, file(ago(36_000), &others.chain(forged).collect::<Vec<_>>())).unwrap();

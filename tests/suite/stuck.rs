@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::common::exporter::BINARY;
 use crate::common::frames::{frame, send, source};
-use crate::common::{Exporter, Namespace, Program, root, veth, wait_until};
+use crate::common::{Exporter, Namespace, Program, root, wait_until, wire};
 
 /// From now on whoever names one of these hangs, and is on its stderr.
 #[track_caller]
@@ -36,11 +36,7 @@ fn hang(exporter: &Exporter<'_>, paths: &[PathBuf]) -> Program {
 
 #[test]
 fn files_that_hang_hold_up_no_page_and_no_end() {
-    if !root() {
-        return;
-    }
-    let (ours, theirs) = (Namespace::new(), Namespace::new());
-    veth(&ours, "mw0", &theirs, "peer0");
+    let Some((ours, theirs)) = wire() else { return };
     let folder = tempfile::tempdir().unwrap();
     let names = ["ethers", "web.yml", "state"];
     let [inventory, web, state] = names.map(|name| folder.path().join(name));

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::container::all_but;
 use crate::common::exporter::{BINARY, PORT};
 use crate::common::frames::{frame, send, source, text};
-use crate::common::{Namespace, Program, http, text as said, wait_until, wire};
+use crate::common::{Namespace, Program, http, root, text as said, wait_until, wire};
 
 /// The webhook's port.
 const WEBHOOK: u16 = 5001;
