@@ -85,32 +85,51 @@ impl Books {
         }
     }
 
-    /// The reader who would be missed least, of these the one that began first; the newest stays in any case.
-    fn least(&self, scrapers: &[Peer]) -> Option<&Reader> {
+    /// Gives up connections until there are at most so many bytes: first those that would be missed least, of these the
+    /// ones that began first. The newest answer stays, unless its connection has older ones. Whether there were any.
+    ///
+    /// A client with fewer answers left is missed more, never less: so once through all of them for each value, however
+    /// many have to go.
+    fn make_room(&mut self, most: usize, scrapers: &[Peer]) -> bool {
         let scraper = |peer: Option<Peer>| peer.filter(|peer| scrapers.contains(peer)).map(Origin::alone);
-        let who = |entry: &Entry| scraper(entry.reader.peer).unwrap_or_else(|| Origin::of(entry.reader.peer));
+        let who = |reader: &Reader| scraper(reader.peer).unwrap_or_else(|| Origin::of(reader.peer));
         let mut answers: HashMap<Origin, usize> = HashMap::new();
         for entry in self.readers.values() {
-            *answers.entry(who(entry)).or_default() += 1;
+            *answers.entry(who(&entry.reader)).or_default() += 1;
         }
-        let value = |entry: &Entry| {
-            let answers = answers.get(&who(entry)).copied().unwrap_or(0);
-            let scraper = scraper(entry.reader.peer).is_some();
-            (scraper && answers <= MOST_OF_SCRAPER, answers == 1)
-        };
-        let older = self.readers.len().saturating_sub(1);
-        self.readers.values().take(older).min_by_key(|entry| value(entry)).map(|entry| &entry.reader)
+        let mut older: Vec<u64> = self.readers.keys().copied().collect();
+        older.pop();
+        let mut closed = false;
+        for least in [(false, false), (false, true), (true, false), (true, true)] {
+            for number in &older {
+                if self.bytes <= most {
+                    return closed;
+                }
+                // It may have gone with another of its connection.
+                let Some(reader) = self.readers.get(number).map(|entry| entry.reader.clone()) else {
+                    continue;
+                };
+                let Some(answers) = answers.get_mut(&who(&reader)) else { continue };
+                let is_scraper = scraper(reader.peer).is_some();
+                if (is_scraper && *answers <= MOST_OF_SCRAPER, *answers == 1) <= least {
+                    *answers = answers.saturating_sub(self.close(&reader));
+                    closed = true;
+                }
+            }
+        }
+        closed
     }
 
-    /// Gives up this connection, with all that it reads.
-    fn close(&mut self, reader: &Reader) {
+    /// Gives up this connection, with all that it reads; how many answers that were.
+    fn close(&mut self, reader: &Reader) -> usize {
         let is_its = |entry: &Entry| Arc::ptr_eq(&entry.reader.end, &reader.end);
         let its: Vec<u64> =
             self.readers.iter().filter(|(_, entry)| is_its(entry)).map(|(number, _)| *number).collect();
-        its.into_iter().for_each(|number| self.remove(number));
+        its.iter().for_each(|number| self.remove(*number));
         // Its memory is free as soon as its task has had its turn.
         reader.end.notify_one();
         self.closed = true;
+        its.len()
     }
 }
 
@@ -196,13 +215,7 @@ impl Unread {
         books.alive += 1;
         let mut closed = false;
         if books.bytes > self.most {
-            let scrapers = self.scrapers.remembered(Instant::now());
-            while books.bytes > self.most
-                && let Some(reader) = books.least(&scrapers).cloned()
-            {
-                books.close(&reader);
-                closed = true;
-            }
+            closed = books.make_room(self.most, &self.scrapers.remembered(Instant::now()));
         }
         (number, closed && books.spell.begins(Instant::now()))
     }
