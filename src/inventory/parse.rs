@@ -66,7 +66,7 @@ fn pattern(text: &str) -> Result<(Mac, u8), String> {
         let number = mask(mac.number(), bits);
         if number != mac.number() {
             return Err(format!(
-                "{text} has bits set behind the first {bits}; write {}/{bits}",
+                "{address}/{bits} has bits set behind the first {bits}; write {}/{bits}",
                 Mac::from_number(number)
             ));
         }

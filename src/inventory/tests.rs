@@ -76,6 +76,7 @@ fn a_prefix_may_be_written_in_many_ways() {
         ("b8:27:eb:00:00:00/00:00:00:00:00:00", "nor in a mask"),
         ("b8:27:eb:00:00:00/0", "no number of bits from 1 to 48"),
         ("b8:27:eb:00:00:01/ff:ff:ff:00:00:00", "has bits set behind the first 24"),
+        (format!("b8:27:eb:00:00:01/{:0>9999}", 24).as_str(), "ethers:1: b8:27:eb:00:00:01/24 has bits set"),
     ] {
         let fault = load(format!("{pattern} pi\n").as_bytes()).unwrap_err().remove(0);
         assert!(fault.contains(part), "{fault}");
