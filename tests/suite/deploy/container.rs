@@ -76,16 +76,16 @@ fn build(store: &Store, full: bool) {
     let mut variables =
         vec!["PATH=/rust/bin:/usr/bin:/bin", "CARGO_HOME=/cargo", "CARGO_NET_OFFLINE=true", "TMPDIR=/tmp"];
     if !full {
-        // The same command in a third of the time.
+        // The same command in a third of the time, and after a change in a fraction of that.
         variables.extend([
+            "CARGO_INCREMENTAL=1",
             "CARGO_PROFILE_RELEASE_LTO=off",
             "CARGO_PROFILE_RELEASE_OPT_LEVEL=0",
             "CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16",
         ]);
     }
-    for variable in variables {
-        store.run(&["config", "--env", variable, &name]);
-    }
+    let options = variables.iter().flat_map(|variable| ["--env", variable]);
+    store.run(&["config"].into_iter().chain(options).chain([name.as_str()]).collect::<Vec<_>>());
     store.run(&["commit", "--quiet", "--rm", &name, BUILDER]);
 
     let home = |variable: &str| std::env::var(variable);
