@@ -13,6 +13,7 @@ mod roll;
 mod socket;
 mod status;
 mod supervisor;
+mod watched;
 mod worker;
 
 pub use roll::Roll;

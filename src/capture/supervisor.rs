@@ -9,15 +9,12 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::roll::{Roll, Turn};
-use super::worker::{Sink, Worker};
+use super::watched::Watched;
+use super::worker::{Released, Sink, Worker};
 use super::{Board, Link, SocketPool, Status};
 use crate::interface::follow::{Follower, Listing};
 use crate::interface::select::{Selection, Verdict};
 use crate::interface::{self, Interface};
-
-/// A change for the worse is logged when it has lasted this long: `ip link del` takes an interface down
-/// first, and one thing that happened deserves one line.
-const SETTLE: Duration = Duration::from_millis(300);
 
 /// When something failed that no notice will announce the end of.
 const RETRY: Duration = Duration::from_secs(5);
@@ -61,21 +58,6 @@ pub struct Supervisor<D: Destination> {
     changed: Arc<Notify>,
     roll: Roll,
     calls: mpsc::Receiver<Turn>,
-}
-
-/// One watched interface.
-#[derive(Debug)]
-struct Watched<S> {
-    worker: Worker<S>,
-    status: Arc<Status>,
-    /// Asked for by name: it is waited for when it is not there.
-    named: bool,
-    /// The index that the worker was told to capture on.
-    index: Option<u32>,
-    /// The state that the log told last.
-    told: Link,
-    /// When to tell of a change for the worse, if it lasts.
-    tell_at: Option<Instant>,
 }
 
 impl<D: Destination> Supervisor<D> {
@@ -157,11 +139,15 @@ impl<D: Destination> Supervisor<D> {
         self.rename(&wanted, deleted);
         let gone: Vec<String> =
             self.watched.keys().filter(|name| !wanted.contains_key(name.as_str())).cloned().collect();
-        let mut ended: Vec<_> = gone.iter().filter_map(|name| self.lose(name, interfaces)).collect();
+        let mut released = self.give_up(&wanted);
+        let mut ended: Vec<_> =
+            gone.iter().filter_map(|name| self.lose(name, interfaces, &mut released)).collect();
         // All at once: each takes some milliseconds to count what is under way.
         for (watched, _) in &mut ended {
             watched.worker.hang_up();
         }
+        // Before another captures there: both would count each frame.
+        released.into_iter().for_each(Released::wait);
         for (Watched { worker, status, .. }, deleted) in ended {
             // The thread counts what is left in the queue before it ends.
             drop(worker);
@@ -233,15 +219,35 @@ impl<D: Destination> Supervisor<D> {
         }
     }
 
+    /// Names that stand for other interfaces now let go of those that they stood for, if these are watched under others.
+    fn give_up(&mut self, wanted: &BTreeMap<&str, &Interface>) -> Vec<Released> {
+        let mut released = Vec::new();
+        for (name, watched) in &mut self.watched {
+            if let (Some(before), Some(now)) = (watched.index, wanted.get(name.as_str()))
+                && now.index != before
+                && wanted.values().any(|other| other.index == before)
+            {
+                watched.index = None;
+                released.push(watched.worker.release());
+            }
+        }
+        released
+    }
+
     /// A watched interface is not there any more, or not to be watched. What is to be ended because of that, and
     /// whether the interface was deleted.
-    fn lose(&mut self, name: &str, interfaces: &[Interface]) -> Option<(Watched<D::Sink>, bool)> {
+    fn lose(
+        &mut self,
+        name: &str,
+        interfaces: &[Interface],
+        released: &mut Vec<Released>,
+    ) -> Option<(Watched<D::Sink>, bool)> {
         let now = interfaces.iter().find(|interface| interface.name == name);
         let watched = self.watched.get_mut(name)?;
         if watched.named {
             let link = if now.is_some() { Link::Unfit } else { Link::Absent };
             if watched.index.take().is_some() {
-                watched.worker.release();
+                released.push(watched.worker.release());
             }
             watched.become_(link, now);
             return None;
@@ -328,45 +334,6 @@ impl<D: Destination> Supervisor<D> {
         for watched in self.watched.values_mut() {
             if watched.tell_at.is_some_and(|when| when <= now) {
                 watched.tell();
-            }
-        }
-    }
-}
-
-impl<S> Watched<S> {
-    /// Notes the state of the interface, and tells the log: at once when it is for the better.
-    fn become_(&mut self, link: Link, interface: Option<&Interface>) {
-        self.status.set_link(link, interface.and_then(|interface| interface.mac));
-        if link == Link::Up {
-            // Not before frames are captured: who reads the line may rely on it. The thread rings when it is so.
-            if self.status.capture_up() && (self.told != Link::Up || self.tell_at.is_some()) {
-                self.tell();
-            }
-        } else if link == self.told {
-            self.tell_at = None;
-        } else if self.tell_at.is_none() {
-            self.tell_at = Some(Instant::now() + SETTLE);
-        }
-    }
-
-    fn tell(&mut self) {
-        self.tell_at = None;
-        if self.status.link() == Link::Up && !self.status.capture_up() {
-            return;
-        }
-        let interface = self.status.interface();
-        self.told = self.status.link();
-        match self.told {
-            Link::Up => {
-                let mac = self.status.mac().map(|mac| mac.to_string());
-                let queue_bytes = self.status.queue_bytes();
-                let engine = self.status.engine();
-                tracing::info!(interface, mac, engine, queue_bytes, "capturing");
-            }
-            Link::Down => tracing::warn!(interface, "interface is down; capturing goes on when it is up"),
-            Link::Absent => tracing::warn!(interface, "interface is gone; waiting for it"),
-            Link::Unfit => {
-                tracing::error!(interface, "interface cannot be watched; see `macwatch interfaces`");
             }
         }
     }

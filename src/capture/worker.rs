@@ -4,6 +4,7 @@
 //! at the clock each, and decides alone what a read error means. It never gives up: an interface that cannot
 //! be bound now is bound when netlink reports a change, or after a pause that doubles.
 
+use std::convert::Infallible;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -47,12 +48,24 @@ pub trait Sink: Send + 'static {
 enum Command<S> {
     /// Capture on this interface from now on.
     Bind(NetworkInterface),
-    /// The interface has gone.
-    Release,
+    /// The interface has gone. Dropped once nothing of it is counted any more.
+    Release(Sender<Infallible>),
     /// The interface has another name: count for that.
     Rename(Arc<Status>, S),
     /// Somebody wants to know whether the thread comes round.
     Answer(Turn),
+}
+
+/// An interface that a thread is about to let go of.
+#[derive(Debug)]
+pub(super) struct Released(Receiver<Infallible>);
+
+impl Released {
+    /// Waits until the thread has counted what was left and counts nothing more, or has ended. It takes as long as ending it.
+    pub(super) fn wait(self) {
+        // Nothing is ever sent: this is how the end of it is heard of.
+        let Err(mpsc::RecvError) = self.0.recv();
+    }
 }
 
 /// A running thread. Dropping it ends the thread and waits for it, which takes a batch, or
@@ -101,9 +114,12 @@ impl<S: Sink> Worker<S> {
         self.send(Command::Bind(interface));
     }
 
-    /// The interface has gone: stops reading.
-    pub(super) fn release(&self) {
-        self.send(Command::Release);
+    /// The interface has gone, or is another's: stops reading.
+    #[must_use = "two that capture one interface count each frame twice"]
+    pub(super) fn release(&self) -> Released {
+        let (under_way, released) = mpsc::channel();
+        self.send(Command::Release(under_way));
+        Released(released)
     }
 
     /// The interface has another name: what arrives from now on goes to `sink`.
@@ -249,7 +265,10 @@ impl<S: Sink> Capture<S> {
                     self.pause = FIRST_RETRY;
                     self.open();
                 }
-                Ok(Command::Release) => self.release(),
+                Ok(Command::Release(under_way)) => {
+                    self.release();
+                    drop(under_way);
+                }
                 Ok(Command::Answer(turn)) => drop(turn),
                 Ok(Command::Rename(status, mut sink)) => {
                     status.set_bound(self.channel.is_some());
