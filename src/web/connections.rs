@@ -3,9 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
+use ahash::RandomState;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -81,9 +84,9 @@ pub(super) struct Connections {
     tasks: JoinSet<()>,
     /// In the order in which they were opened.
     by_age: BTreeMap<u64, Connection>,
-    ages: HashMap<Id, u64>,
-    /// How many each client has.
-    shares: HashMap<Origin, usize>,
+    ages: HashMap<Id, u64, RandomState>,
+    /// How many each client has; its connections have the same number at hand.
+    shares: HashMap<Origin, Arc<AtomicUsize>, RandomState>,
     next: u64,
     stopping: watch::Sender<bool>,
 }
@@ -93,7 +96,13 @@ struct Connection {
     task: AbortHandle,
     busy: Busy,
     peer: Option<Peer>,
+    origin: Origin,
+    /// How many its client has.
+    share: Arc<AtomicUsize>,
 }
+
+/// Scrapers that are remembered, and how many connections each of them has.
+type Scraping = HashMap<Peer, usize, RandomState>;
 
 /// How much somebody would miss a connection; that which is missed least is closed first. What stands first decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,6 +117,20 @@ struct Value {
     since: Instant,
 }
 
+impl Connection {
+    /// Asked of all of them whenever one has to go, which a flood of new ones has happen for each.
+    fn value(&self, scrapers: &Scraping) -> Value {
+        let of_scraper = self.peer.and_then(|peer| scrapers.get(&peer));
+        let (busy, since) = self.busy.since();
+        Value {
+            scraper: of_scraper.is_some_and(|count| *count <= FEW),
+            share: Reverse(self.share.load(Relaxed).max(FEW)),
+            busy,
+            since,
+        }
+    }
+}
+
 impl Connections {
     /// Within a runtime.
     pub(super) fn new(server: Arc<Server>, limits: Limits) -> Self {
@@ -119,8 +142,8 @@ impl Connections {
             turns,
             tasks: JoinSet::new(),
             by_age: BTreeMap::new(),
-            ages: HashMap::new(),
-            shares: HashMap::new(),
+            ages: HashMap::default(),
+            shares: HashMap::default(),
             next: 0,
             stopping: watch::Sender::new(false),
         }
@@ -139,8 +162,8 @@ impl Connections {
         // Whoever has gone already has no address, and gets no answer.
         let peer = stream.peer_addr().ok().map(Peer::from);
         let origin = Origin::of(peer);
-        if self.shares.get(&origin).is_some_and(|share| *share >= self.limits.of_one) {
-            self.close_one(|one| Origin::of(one.peer) == origin);
+        if self.shares.get(&origin).is_some_and(|share| share.load(Relaxed) >= self.limits.of_one) {
+            self.close_one(|one| one.origin == origin);
         } else if self.open() >= self.limits.most {
             self.close_one(|_| true);
         }
@@ -170,8 +193,9 @@ impl Connections {
             })),
         };
         self.ages.insert(task.id(), self.next);
-        self.by_age.insert(self.next, Connection { task, busy, peer });
-        *self.shares.entry(origin).or_default() += 1;
+        let share = Arc::clone(self.shares.entry(origin).or_default());
+        share.fetch_add(1, Relaxed);
+        self.by_age.insert(self.next, Connection { task, busy, peer, origin, share });
         self.next += 1;
     }
 
@@ -191,12 +215,8 @@ impl Connections {
     fn remove(&mut self, age: u64) -> Option<Connection> {
         let connection = self.by_age.remove(&age)?;
         self.ages.remove(&connection.task.id());
-        let origin = Origin::of(connection.peer);
-        if let Some(share) = self.shares.get_mut(&origin) {
-            *share -= 1;
-            if *share == 0 {
-                self.shares.remove(&origin);
-            }
+        if connection.share.fetch_sub(1, Relaxed) == 1 {
+            self.shares.remove(&connection.origin);
         }
         Some(connection)
     }
@@ -208,7 +228,7 @@ impl Connections {
             .by_age
             .iter()
             .filter(|(_, connection)| of(connection))
-            .min_by_key(|(_, connection)| self.value(connection, &scrapers));
+            .min_by_key(|(_, connection)| connection.value(&scrapers));
         if let Some(connection) = least.map(|(age, _)| *age).and_then(|age| self.remove(age)) {
             connection.task.abort();
         }
@@ -223,9 +243,8 @@ impl Connections {
         self.open() < before
     }
 
-    /// Scrapers that are remembered, and how many connections each of them has.
-    fn scrapers(&self) -> HashMap<Peer, usize> {
-        let mut scrapers: HashMap<Peer, usize> =
+    fn scrapers(&self) -> Scraping {
+        let mut scrapers: Scraping =
             self.server.scrapers.remembered(Instant::now()).into_iter().map(|address| (address, 0)).collect();
         if !scrapers.is_empty() {
             for peer in self.by_age.values().filter_map(|connection| connection.peer) {
@@ -233,18 +252,6 @@ impl Connections {
             }
         }
         scrapers
-    }
-
-    fn value(&self, connection: &Connection, scrapers: &HashMap<Peer, usize>) -> Value {
-        let of_scraper = connection.peer.and_then(|peer| scrapers.get(&peer));
-        let share = self.shares.get(&Origin::of(connection.peer)).copied().unwrap_or(0);
-        let (busy, since) = connection.busy.since();
-        Value {
-            scraper: of_scraper.is_some_and(|count| *count <= FEW),
-            share: Reverse(share.max(FEW)),
-            busy,
-            since,
-        }
     }
 
     /// Tells all clients that this was their last answer, and waits until they have it, but no longer than
