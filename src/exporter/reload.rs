@@ -83,16 +83,15 @@ impl Reloader {
         (!self.files.is_empty()).then_some(&self.outcome)
     }
 
-    /// Reads the files again. All that a full disk, an edit that broke off or a mount that is gone leaves of a list
-    /// is an empty one, and every device would be a stranger: who means it restarts.
+    /// Reads the files again. All that a full disk, an edit that broke off or a mount that is gone leaves of a file
+    /// is an empty one, and every device in it would be a stranger: who means it restarts.
     fn read(&self) -> Result<usize, Vec<Fault>> {
         let inventory = Inventory::load(&self.files)?;
-        let before = self.known.inventory().map_or(0, |before| before.len());
-        if inventory.is_empty() && before > 0 {
-            let place = Place { file: self.files[0].as_path().into(), line: 0 };
-            let files = if self.files.len() > 1 { ", nor do the others" } else { "" };
+        let before = self.known.inventory();
+        if let Some((file, entries)) = before.as_ref().and_then(|before| inventory.emptied_since(before)) {
+            let place = Place { file: Arc::clone(file), line: 0 };
             let what = format!(
-                "it lists nobody any more{files} (entries before: {before}); restart macwatch if that is meant"
+                "it lists nobody any more (entries before: {entries}); restart macwatch if that is meant"
             );
             return Err(vec![Fault { place, what }]);
         }

@@ -14,7 +14,7 @@ pub mod follow;
 mod parse;
 pub mod write;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -155,6 +155,23 @@ impl Inventory {
     /// All of them, in no order.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.tables.iter().flat_map(|(_, table)| table.values())
+    }
+
+    /// A file that lists nobody any more, though not all whom it listed before stand elsewhere, and how many it listed.
+    pub fn emptied_since<'b>(&self, before: &'b Self) -> Option<(&'b Arc<Path>, usize)> {
+        let files: HashSet<&Path> = self.entries().map(|entry| &*entry.place.file).collect();
+        let lost =
+            before.entries().find(|entry| !files.contains(&*entry.place.file) && !self.covers(entry))?;
+        let file = &lost.place.file;
+        Some((file, before.entries().filter(|entry| entry.place.file == *file).count()))
+    }
+
+    /// Whether all addresses that an entry fits are listed.
+    fn covers(&self, entry: &Entry) -> bool {
+        let number = entry.mac.number();
+        self.tables
+            .iter()
+            .any(|(bits, table)| *bits <= entry.bits && table.contains_key(&mask(number, *bits)))
     }
 
     /// The whole addresses, in no order.

@@ -177,6 +177,20 @@ fn an_inventory_that_is_emptied_makes_nobody_a_stranger() {
     assert_eq!(exporter.logged("the inventory is empty"), 0);
 }
 
+/// One of several files; but who only moved from one to another is still listed.
+#[test]
+fn a_file_that_is_emptied_into_another_is_no_fault() {
+    let Some((ours, _theirs)) = wire() else { return };
+    let (one, two) = (Inventory::new(&entry(1, "the printer")), Inventory::new(&entry(2, "the door")));
+    let exporter = Exporter::start(&ours, &format!("-i mw0 {} {}", one.option(), two.option()));
+    fs::write(one.path(), "").unwrap();
+    let page = exporter.wait_page("the refusal", |page| successful(page) == 0.0);
+    assert_eq!(page.value("macwatch_inventory_entries"), 2.0);
+    two.replace(&(entry(1, "the printer") + &entry(2, "the door")));
+    let page = exporter.wait_page("the list", |page| successful(page) == 1.0);
+    assert_eq!(page.value("macwatch_inventory_entries"), 2.0);
+}
+
 #[test]
 fn a_broken_edit_keeps_the_last_good_list() {
     let Some((ours, theirs)) = wire() else { return };
