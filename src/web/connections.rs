@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{fmt, io};
 
 use ahash::RandomState;
@@ -183,7 +183,7 @@ impl Connections {
                 // While it agrees on how to speak, it is one of those that can be closed for others.
                 let agreed = tokio::select! {
                     agreed = tokio::time::timeout(client.patience.head, handshake::accept(stream, tls)) => agreed,
-                    () = client.ending.clone().due() => return,
+                    _ = client.ending.clone().due() => return,
                 };
                 match agreed.map_err(io::Error::from).flatten() {
                     Ok(stream) if handshake::is_http2(&stream) => client.http2(stream).await,
@@ -254,12 +254,11 @@ impl Connections {
         scrapers
     }
 
-    /// Tells all clients that this was their last answer, and waits until they have it, but no longer than
-    /// `grace`.
-    pub(super) async fn finish(mut self, grace: Duration) {
+    /// Tells all clients that this was their last answer, and waits until they have it, but not for ever.
+    pub(super) async fn finish(mut self) {
         self.stopping.send_replace(true);
         let all = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(grace, all).await.is_err() {
+        if tokio::time::timeout(self.limits.patience.last, all).await.is_err() {
             let open = self.tasks.len();
             tracing::warn!(open, "connections still open; closing them");
         }

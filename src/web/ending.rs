@@ -31,20 +31,24 @@ impl Ending {
         self.asked.notify_one();
     }
 
-    /// Completes when the server stops and this connection has asked, or had the time to.
-    pub(super) async fn due(mut self) {
+    /// Completes when the server stops and this connection has asked, or had the time to. Says whether it has.
+    pub(super) async fn due(mut self) -> bool {
         // Where there is nobody left to say so, it is the end as well.
         drop(self.stopping.wait_for(|stopping| *stopping).await);
-        drop(timeout_at(self.until, self.asked.notified()).await);
+        timeout_at(self.until, self.asked.notified()).await.is_ok()
     }
 
     /// Serves a connection to its end.
     pub(super) async fn serve<C: GracefulConnection>(self, connection: C) -> Result<(), C::Error> {
         let mut connection = pin!(connection);
-        tokio::select! {
+        let asked = tokio::select! {
             biased;
             ended = connection.as_mut() => return ended,
-            () = self.due() => {}
+            asked = self.due() => asked,
+        };
+        if !asked {
+            // HTTP/2 would wait for more words of a client that has said nothing.
+            return Ok(());
         }
         connection.as_mut().graceful_shutdown();
         connection.await

@@ -24,6 +24,8 @@ pub(super) struct Patience {
     pub(super) head: Duration,
     /// From the first byte of an answer to its last.
     pub(super) answer: Duration,
+    /// From a stop to the end of the last answer.
+    pub(super) last: Duration,
 }
 
 impl Default for Patience {
@@ -35,6 +37,7 @@ impl Default for Patience {
             idle: Duration::from_secs(90),
             head: Duration::from_secs(10),
             answer: Duration::from_secs(60),
+            last: Duration::from_secs(3),
         }
     }
 }

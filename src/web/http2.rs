@@ -189,8 +189,8 @@ mod tests {
 
     #[test]
     fn a_connection_ends_when_its_client_takes_too_long() {
-        let idle = Patience { first: LONG, idle: SHORT, head: LONG, answer: LONG };
-        let slow = Patience { first: LONG, idle: LONG, head: SHORT, answer: SHORT };
+        let idle = Patience { first: LONG, idle: SHORT, head: LONG, answer: LONG, last: LONG };
+        let slow = Patience { first: LONG, idle: LONG, head: SHORT, answer: SHORT, last: LONG };
         for (patience, requests, answered, expected) in [
             (idle, 0, 0, true),
             (idle, 2, 2, true),

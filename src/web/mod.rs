@@ -58,9 +58,6 @@ use resource::Makers;
 use scrapers::Scrapers;
 use unread::{Spell, Unread};
 
-/// Connections in progress finish within this time when the server stops.
-const GRACE: Duration = Duration::from_secs(3);
-
 /// After an accept error (out of descriptors) the next attempt waits this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -250,7 +247,7 @@ async fn serve_with(
         }
     }
     drop(listeners);
-    connections.finish(GRACE).await;
+    connections.finish().await;
     Ok(())
 }
 

@@ -50,7 +50,7 @@ static LONG_UNREAD: LazyLock<usize> = LazyLock::new(|| {
     packer.finish().unwrap().gzip.len() + UNPACKING + ANSWER
 });
 
-const PATIENT: Patience = Patience { first: LONG, idle: LONG, head: LONG, answer: LONG };
+const PATIENT: Patience = Patience { first: LONG, idle: LONG, head: LONG, answer: LONG, last: LONG };
 
 fn site(max_requests: usize, metrics: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Site {
     Site {
