@@ -11,6 +11,7 @@ mod shutdown;
 mod time;
 mod watch;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, ErrorKind};
 
@@ -19,7 +20,7 @@ use crate::cli::{Cli, Command};
 use crate::config::Invalid;
 use crate::interface::follow::Follower;
 use crate::interface::select::Selection;
-use crate::interface::{self, Interface};
+use crate::interface::{self, Interface, shown};
 use crate::privileges::{self, CapabilitySet};
 
 /// Why a job did not get done: one line for a person.
@@ -126,10 +127,10 @@ fn all_fit(selection: &Selection, interfaces: &[Interface]) -> Result<(), Failur
     Ok(())
 }
 
-/// The name of the interface that this is another name of.
-fn real_name<'a>(other: &str, interfaces: &'a [Interface]) -> Option<&'a str> {
+/// The name of the interface that this is another name of, as a terminal may show it.
+fn real_name<'a>(other: &str, interfaces: &'a [Interface]) -> Option<Cow<'a, str>> {
     let named = |interface: &&Interface| interface.other_names.iter().any(|name| name == other);
-    interfaces.iter().find(named).map(|interface| interface.name.as_str())
+    interfaces.iter().find(named).map(|interface| shown(&interface.name))
 }
 
 fn follow() -> Result<Follower, Failure> {

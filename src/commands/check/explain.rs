@@ -3,7 +3,7 @@
 use super::line;
 use super::state::Checked;
 use crate::address::AddressType;
-use crate::interface::Interface;
+use crate::interface::{Interface, shown};
 use crate::inventory::{Entry, Inventory};
 use crate::mac::Mac;
 use crate::vendor::Vendors;
@@ -33,7 +33,7 @@ pub(super) fn write(
     }
     match (interface, own) {
         (Some(interface), _) => {
-            line(text, "own", format_args!("address of {} on this machine", interface.name));
+            line(text, "own", format_args!("address of {} on this machine", shown(&interface.name)));
         }
         (None, Ok(_)) => {}
         (None, Err(why)) => line(text, "own", format_args!("not to be told: {why}")),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Drill;
-use crate::interface::Interface;
+use crate::interface::{Interface, shown};
 use crate::mac::Mac;
 
 /// A source that speaks for longer than this between its first frame and its newest is no accident: what alerts
@@ -13,7 +13,7 @@ const EVIDENCE: Duration = Duration::from_secs(5);
 /// Lines for a person, after `sent` frames.
 pub(super) fn tell(drill: &Drill, interface: &Interface, all: &[Interface], sent: u32) -> String {
     let Drill { source, destination, count, interval, .. } = *drill;
-    let name = &interface.name;
+    let name = shown(&interface.name);
     let frames = |n: u32| if n == 1 { "1 frame".to_owned() } else { format!("{n} frames") };
     if sent == 0 {
         return format!("stopped before the first of {}\n", frames(count));

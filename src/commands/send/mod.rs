@@ -18,7 +18,7 @@ use crate::cli::SendArgs;
 use crate::clock::Moment;
 use crate::config::Drill;
 use crate::interface::card::{Card, card};
-use crate::interface::{self, Interface};
+use crate::interface::{self, Interface, shown};
 use crate::privileges::{self, NEEDED};
 use crate::sender::Sender;
 
@@ -34,7 +34,7 @@ pub(super) async fn run(args: &SendArgs) -> Result<(), Failure> {
     let interfaces = list(&mut follow()?).await?;
     let interface = find(&interfaces, &drill.interface)?;
     if let Some(why) = refusal(interface, &card(interface), drill.yes) {
-        return Err(Failure::Cannot(format!("cannot send on {}: {why}", interface.name)));
+        return Err(Failure::Cannot(format!("cannot send on {}: {why}", shown(&interface.name))));
     }
     let mut sender =
         Sender::open(&interface.for_pnet()).map_err(|error| Failure::Cannot(privileges::explain(&error)))?;
@@ -77,7 +77,7 @@ fn refusal(interface: &Interface, card: &Card, yes: bool) -> Option<String> {
     if let Some(unfit) = interface.unfit() {
         return Some(format!("{unfit}; `macwatch interfaces` lists all"));
     }
-    let name = &interface.name;
+    let name = shown(&interface.name);
     if !interface.up {
         return Some(format!("it is down; `ip link set {name} up` changes that"));
     }
@@ -88,7 +88,7 @@ fn refusal(interface: &Interface, card: &Card, yes: bool) -> Option<String> {
     let where_to = match card {
         _ if yes => return None,
         Card::None => return None,
-        Card::Named(card) if card == name => "frames leave this machine through it".to_owned(),
+        Card::Named(card) if *card == interface.name => "frames leave this machine through it".to_owned(),
         Card::Named(card) => format!("frames leave this machine through {card}"),
         Card::Untold => "/sys does not tell whether frames leave this machine through it".to_owned(),
     };
@@ -107,7 +107,7 @@ async fn send(
 ) -> Result<(), Failure> {
     let zone = TimeZone::system();
     let Drill { source, destination, count, .. } = *drill;
-    let name = &interface.name;
+    let name = shown(&interface.name);
     for number in 1..=count {
         if number > 1 {
             tokio::time::sleep(drill.interval).await;
