@@ -13,11 +13,17 @@ use super::{Namespace, http, wait_for, wait_until};
 /// The binary under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_macwatch");
 
-/// Copies it to where anyone may run it. By another process: what other tests spawn meanwhile would hold a file that this
-/// one has open for writing, and such a file cannot be run (ETXTBSY).
+/// Copies it to where anyone may run it.
 #[track_caller]
 pub(crate) fn copy_binary(to: &Path) {
-    let copied = Command::new("install").args(["-m", "755", BINARY]).arg(to).status();
+    copy_program(BINARY.as_ref(), to);
+}
+
+/// Copies what is to be run. By another process: what other tests spawn meanwhile would hold a file that this one has open
+/// for writing, and such a file cannot be run (ETXTBSY).
+#[track_caller]
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    let copied = Command::new("install").args(["-m", "755"]).args([from, to]).status();
     assert!(copied.unwrap().success());
 }
 

@@ -6,14 +6,13 @@ mod pod;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::common::browser::full;
-use crate::common::exporter::{BINARY, PORT};
+use crate::common::exporter::{BINARY, PORT, copy_program};
 use crate::common::frames::{source, text as mac};
 use crate::common::{state, text};
 
@@ -210,8 +209,8 @@ fn the_lines_of_the_readme_make_one_inventory_of_what_all_nodes_heard() {
         let heard = sources.map(|n| (n, 1_700_000_000_000, 1_790_000_100_000));
         fs::write(path(name), state::file(1_700_000_000_000, &heard)).unwrap();
     }
-    fs::write(path("kubectl"), KUBECTL).unwrap();
-    fs::set_permissions(path("kubectl"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(path("kubectl.text"), KUBECTL).unwrap();
+    copy_program(&path("kubectl.text"), &path("kubectl"));
     let mut follow = Command::new("sh");
     follow.args(["-ec", lines]).current_dir(&here).env("MACWATCH", BINARY);
     follow.env("PATH", format!("{}:/usr/bin:/bin", here.path().display()));
