@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::board::{Board, asked, boards, list, text};
+use super::board::{Board, asked, boards, folder, list, text};
 use super::promql::{Selector, selectors};
 
 /// A rule tells what is wrong with a dashboard.
@@ -87,6 +87,10 @@ const RULES: &[(&str, Rule, Spoil)] = &[
     }),
     ("links", links, |d| {
         d["panels"][1]["fieldConfig"]["defaults"]["links"] = json!([{"url": "/d/macwatch-none"}]);
+    }),
+    ("a flood is what the alert says", floods, |d| {
+        d["annotations"]["list"][0]["expr"] =
+            json!("macwatch_interface_unknown_sources / macwatch_interface_sources_limit > 0.25");
     }),
 ];
 
@@ -287,6 +291,23 @@ fn whole_numbers(board: &Board) -> Vec<String> {
         let mut increases = expressions.filter(|expression| expression.contains("increase("));
         panel["type"] == "table" && increases.any(|expression| !expression.starts_with("round("))
     })
+}
+
+/// Queries that tell a flood by who is unknown have the condition of MacwatchSourceFlood, with selectors of their own.
+fn floods(board: &Board) -> Vec<String> {
+    let rules = folder().join("../deploy/prometheus/rules/macwatch.yml");
+    let rules = std::fs::read_to_string(rules).unwrap();
+    let limit = "/ macwatch_interface_sources_limit > 0.25";
+    let bare = |text: &str| -> String {
+        let parts = text.split('{').map(|part| part.split_once('}').map_or(part, |(_, behind)| behind));
+        parts.collect::<String>().split_whitespace().collect()
+    };
+    let start = rules.find("count without (source_mac) (").unwrap();
+    let end = start + rules[start..].find(limit).unwrap() + limit.len();
+    let (rule, limit) = (bare(&rules[start..end]), bare(limit));
+    let asked = board.queries().into_iter().map(|query| (bare(query.expression()), query.whose));
+    let wrong = asked.filter(|(expression, _)| expression.contains(&limit) && !expression.contains(&rule));
+    wrong.map(|(_, whose)| whose).collect()
 }
 
 /// Links lead to dashboards that are there, under variables that they have.
