@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use crate::clock::Moment;
-use crate::inventory::follow::Watcher;
+use crate::inventory::follow::{Seen, Watcher};
 use crate::inventory::{Fault, Inventory, Place};
 use crate::known::Known;
 use crate::web::Reload;
@@ -59,6 +60,8 @@ pub struct Reloader {
     files: Vec<PathBuf>,
     known: Arc<Known>,
     outcome: Outcome,
+    /// How the files looked just before they were last read.
+    seen: Mutex<Seen>,
 }
 
 impl Reloader {
@@ -69,9 +72,9 @@ impl Reloader {
     /// All that is wrong: everything unknown would be a storm of alerts, and nobody unknown blindness.
     pub fn start(files: Vec<PathBuf>, known: Arc<Known>) -> Result<Self, Vec<Fault>> {
         let outcome = Outcome { successful: AtomicBool::new(true), success_unix_ms: AtomicU64::new(0) };
-        let reloader = Self { files, known, outcome };
+        let reloader = Self { files, known, outcome, seen: Mutex::default() };
         if !reloader.files.is_empty() {
-            let entries = reloader.take(Inventory::load(&reloader.files)?);
+            let entries = reloader.take(reloader.load()?);
             tracing::info!(entries, "inventory read");
             warn_if_empty(entries);
         }
@@ -86,7 +89,7 @@ impl Reloader {
     /// Reads the files again. All that a full disk, an edit that broke off or a mount that is gone leaves of a file
     /// is an empty one, and every device in it would be a stranger: who means it restarts.
     fn read(&self) -> Result<usize, Vec<Fault>> {
-        let inventory = Inventory::load(&self.files)?;
+        let inventory = self.load()?;
         let before = self.known.inventory();
         if let Some((file, entries)) = before.as_ref().and_then(|before| inventory.emptied_since(before)) {
             let place = Place { file: Arc::clone(file), line: 0 };
@@ -96,6 +99,11 @@ impl Reloader {
             return Err(vec![Fault { place, what }]);
         }
         Ok(self.take(inventory))
+    }
+
+    fn load(&self) -> Result<Inventory, Vec<Fault>> {
+        *self.seen.lock() = Seen::of(&self.files);
+        Inventory::load(&self.files)
     }
 
     fn take(&self, inventory: Inventory) -> usize {
@@ -199,7 +207,9 @@ impl Reloader {
     }
 
     async fn follow_files(self: &Arc<Self>) -> io::Result<Infallible> {
-        let mut watcher = Watcher::new(self.files.clone()).await?;
+        // What changed since they were read is a change, too: before they were watched, or while they could not be.
+        let seen = self.seen.lock().clone();
+        let mut watcher = Watcher::since(self.files.clone(), seen)?;
         loop {
             watcher.changed().await?;
             drop(self.reload_aside(None, "change").await);
@@ -210,5 +220,32 @@ impl Reloader {
 fn warn_if_empty(entries: usize) {
     if entries == 0 {
         tracing::warn!("the inventory is empty: every source but our own is unknown");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What tells of a change is set up a moment after the first reading, and anew when it has failed.
+    #[tokio::test]
+    async fn a_change_between_the_reading_and_the_watching_is_taken() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "02:00:00:00:00:01 printer\n").unwrap();
+        let known = Arc::<Known>::default();
+        let reloader = Reloader::start(vec![file.path().to_owned()], Arc::clone(&known)).unwrap();
+        std::fs::write(file.path(), "02:00:00:00:00:01 printer\n02:00:00:00:00:02 door\n").unwrap();
+        let reloader = Arc::new(reloader);
+        let entries = || known.inventory().map(|inventory| inventory.len());
+        assert_eq!(entries(), Some(1));
+        let taken = async {
+            while entries() != Some(2) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            ended = reloader.follow_files() => panic!("{ended:?}"),
+            taken = tokio::time::timeout(Duration::from_secs(60), taken) => taken.expect("the change to be taken"),
+        }
     }
 }

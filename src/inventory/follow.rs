@@ -34,10 +34,22 @@ struct Fingerprint {
     changed_ns: (i64, i64),
 }
 
+/// How files looked at some moment, without what is in them. Taken before they are read, it tells afterwards whether what
+/// was read is still what is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen(Vec<Option<Fingerprint>>);
+
+impl Seen {
+    /// How they look now. It waits for a file system that is away.
+    pub fn of(files: &[PathBuf]) -> Self {
+        Self(files.iter().map(|file| fingerprint(file)).collect())
+    }
+}
+
 /// Watches files for changes.
 pub struct Watcher {
     files: Arc<[PathBuf]>,
-    seen: Vec<Option<Fingerprint>>,
+    seen: Seen,
     watches: Watches,
     events: EventStream<Vec<u8>>,
     /// Some folder cannot be watched now.
@@ -57,12 +69,22 @@ impl Watcher {
     ///
     /// `EMFILE` where the user has too many inotify instances (fs.inotify.max_user_instances).
     pub async fn new(files: Vec<PathBuf>) -> io::Result<Self> {
+        let mut watcher = Self::since(files, Seen::default())?;
+        watcher.seen = watcher.look().await?;
+        Ok(watcher)
+    }
+
+    /// Watches from now on; what has become of the files since they looked like this is the first change. Needs a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn since(files: Vec<PathBuf>, seen: Seen) -> io::Result<Self> {
         let inotify = Inotify::init()?;
         let watches = inotify.watches();
         let events = inotify.into_event_stream(vec![0; 4096])?;
-        let mut watcher = Self { files: files.into(), seen: Vec::new(), watches, events, incomplete: false };
-        watcher.seen = watcher.look().await?;
-        Ok(watcher)
+        Ok(Self { files: files.into(), seen, watches, events, incomplete: false })
     }
 
     /// Waits until a file has changed, or gone, or come back.
@@ -71,9 +93,12 @@ impl Watcher {
     ///
     /// If the kernel's notices cannot be read any more.
     pub async fn changed(&mut self) -> io::Result<()> {
+        // What happened before the folders were watched, or before this was asked for, is announced by nothing.
+        let mut announced = self.look().await? != self.seen;
         loop {
             let incomplete = self.incomplete;
             tokio::select! {
+                () = std::future::ready(()), if announced => announced = false,
                 event = self.events.next() => match event {
                     Some(event) => drop(event?),
                     None => return Err(io::Error::other("the inotify stream has ended")),
@@ -100,11 +125,11 @@ impl Watcher {
     }
 
     /// Watches the folders on the way to each file, and looks at the files.
-    async fn look(&mut self) -> io::Result<Vec<Option<Fingerprint>>> {
+    async fn look(&mut self) -> io::Result<Seen> {
         let (files, watches) = (Arc::clone(&self.files), self.watches.clone());
         let job = move || {
             let complete = watch(&files, watches);
-            (complete, files.iter().map(|file| fingerprint(file)).collect())
+            (complete, Seen::of(&files))
         };
         let (complete, seen) = spawn_blocking(job).await.map_err(io::Error::other)?;
         self.incomplete = !complete;
@@ -200,6 +225,22 @@ mod tests {
             notices(&mut watcher).await;
             fs::write(&file, "dddd").unwrap();
             notices(&mut watcher).await;
+        });
+    }
+
+    #[test]
+    fn what_changed_before_it_was_watched_is_noticed() {
+        in_runtime(async {
+            let folder = tempfile::tempdir().unwrap();
+            let files = vec![folder.path().join("ethers")];
+            fs::write(&files[0], "a").unwrap();
+            let seen = Seen::of(&files);
+            fs::write(&files[0], "").unwrap();
+            let mut watcher = Watcher::since(files.clone(), seen).unwrap();
+            notices(&mut watcher).await;
+            assert!(tokio::time::timeout(5 * QUIET, watcher.changed()).await.is_err());
+            let mut watcher = Watcher::since(files.clone(), Seen::of(&files)).unwrap();
+            assert!(tokio::time::timeout(5 * QUIET, watcher.changed()).await.is_err());
         });
     }
 
