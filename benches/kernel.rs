@@ -15,7 +15,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aya::programs::{TestRun as _, TestRunOptions};
 use macwatch::capture::Direction;
 use macwatch::capture::kernel::{Engine, Share, Wants};
 use macwatch::tally::Tallies as _;
@@ -123,13 +122,11 @@ struct Loaded {
 impl Loaded {
     /// Nanoseconds for each of so many runs.
     fn run(&self, frame: &[u8], repeat: u32) -> f64 {
-        self.run_with(frame, None, repeat)
+        self.run_with(frame, &[], repeat)
     }
 
-    fn run_with(&self, frame: &[u8], context: Option<&[u8]>, repeat: u32) -> f64 {
-        let options =
-            TestRunOptions { data_in: Some(frame), ctx_in: context, repeat, ..TestRunOptions::new() };
-        self.engine.program().unwrap().test_run(options).unwrap().duration.as_secs_f64() * 1e9
+    fn run_with(&self, frame: &[u8], context: &[u8], repeat: u32) -> f64 {
+        self.engine.run(frame, context, repeat).unwrap().duration.as_secs_f64() * 1e9
     }
 
     /// Runs one by one, on sources drawn at random.
@@ -195,7 +192,7 @@ fn super_frame_again(program: &Program) -> f64 {
     let mut context = [0; 192];
     context[164..166].copy_from_slice(&SEGMENTS.to_ne_bytes());
     context[176..178].copy_from_slice(&512u16.to_ne_bytes());
-    let figure = loaded.run_with(&frame, Some(&context), AGAIN);
+    let figure = loaded.run_with(&frame, &context, AGAIN);
     loaded.assert_counted(u64::from(SEGMENTS) * u64::from(AGAIN));
     figure
 }

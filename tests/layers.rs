@@ -93,6 +93,7 @@ const COMMANDS: (&str, &[&str]) = (
 /// Crates that only these modules may name: each has its place, from where it could be replaced.
 const CRATES: &[(&str, &[&str])] = &[
     ("aya", &["capture"]),
+    ("aya_obj", &["capture", "sys"]),
     ("pnet_datalink", &["capture", "interface", "sender"]),
     ("rtnetlink", &["interface"]),
     ("prometheus", &["sources"]),

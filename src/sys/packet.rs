@@ -11,7 +11,7 @@ use std::ptr;
 ///
 /// That of setsockopt(2).
 pub(crate) fn set_offload_header(socket: impl AsFd) -> io::Result<()> {
-    set(socket, libc::PACKET_VNET_HDR, &ON)
+    set(socket, libc::SOL_PACKET, libc::PACKET_VNET_HDR, &ON)
 }
 
 /// Leaves out the frames that this host sends (`PACKET_IGNORE_OUTGOING`, Linux 4.20).
@@ -20,7 +20,7 @@ pub(crate) fn set_offload_header(socket: impl AsFd) -> io::Result<()> {
 ///
 /// That of setsockopt(2): `ENOPROTOOPT` on an older kernel.
 pub(crate) fn set_ignore_outgoing(socket: impl AsFd) -> io::Result<()> {
-    set(socket, libc::PACKET_IGNORE_OUTGOING, &ON)
+    set(socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &ON)
 }
 
 /// Takes back what pnet asked for when it bound the socket: that the interface be promiscuous for us
@@ -36,7 +36,17 @@ pub(crate) fn leave_promiscuous(socket: impl AsFd, index: u32) -> io::Result<()>
         mr_alen: 0,
         mr_address: [0; 8],
     };
-    set(socket, libc::PACKET_DROP_MEMBERSHIP, &request)
+    set(socket, libc::SOL_PACKET, libc::PACKET_DROP_MEMBERSHIP, &request)
+}
+
+/// Puts an eBPF program on it, in the place of any other filter (`SO_ATTACH_BPF`, Linux 3.19).
+///
+/// # Errors
+///
+/// That of setsockopt(2): `ENOMEM` where net.core.optmem_max has no room for both, for the old one stays until the new
+/// one is there.
+pub(crate) fn attach(socket: impl AsFd, program: impl AsFd) -> io::Result<()> {
+    set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_BPF, &program.as_fd().as_raw_fd())
 }
 
 /// Frames that the receive queue had no room for since this was last asked: the kernel resets the number
@@ -71,13 +81,13 @@ const PROMISCUOUS: libc::c_ushort = 1;
 /// An option that is on.
 const ON: c_int = 1;
 
-fn set<T: Copy>(socket: impl AsFd, option: c_int, value: &T) -> io::Result<()> {
+fn set<T: Copy>(socket: impl AsFd, level: c_int, option: c_int, value: &T) -> io::Result<()> {
     // SAFETY: the descriptor is open while it is borrowed; the pointer is to a value that lives meanwhile, and
     // the length is its size. The kernel reads it and keeps nothing.
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
-            libc::SOL_PACKET,
+            level,
             option,
             ptr::from_ref(value).cast(),
             length_of(value),

@@ -17,6 +17,7 @@
 //! It is released with the last descriptor, however the process ends.
 
 mod maps;
+mod program;
 mod refusal;
 mod share;
 mod tables;
@@ -28,16 +29,15 @@ use std::time::Instant;
 use std::{fs, io, thread};
 
 use aya::maps::{HashMap, Map, MapData, Queue};
-use aya::programs::SocketFilter;
-use aya::{Ebpf, EbpfLoader};
 use parking_lot::Mutex;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::Direction;
 use crate::mac::Mac;
-use crate::sys::heap;
+use crate::sys::{bpf, packet};
 use tables::{Size, Tables};
 
+pub use crate::sys::bpf::Run;
 pub use refusal::Refusal;
 pub use share::Share;
 
@@ -70,7 +70,7 @@ static PROGRAM: &[u8] = aya::include_bytes_aligned!("../count.bpf.o");
 
 /// The loaded program and its tables.
 pub struct Engine {
-    ebpf: Ebpf,
+    program: OwnedFd,
     tables: Tables,
     maps: Mutex<Maps>,
     /// See [`Self::grace`].
@@ -129,8 +129,6 @@ impl Engine {
         }
         let engine = Self::try_load(object, wants, columns()).map_err(|error| Refusal::of(&*error))?;
         engine.try_attach()?;
-        // Reading the kernel's type information, which the loader does unasked, leaves megabytes behind.
-        heap::give_back();
         Ok(engine)
     }
 
@@ -153,31 +151,34 @@ impl Engine {
             Direction::In => 1,
             Direction::Out => 2,
         };
-        let mut ebpf = EbpfLoader::new()
-            .override_global("direction", &direction, true)
-            .override_global("columns", &size.columns, true)
-            .override_global("undisturbed", &undisturbed, true)
-            .override_global("rows", &size.slots(), true)
-            .override_global("seed", &ahash::RandomState::new().hash_one(0), true)
-            .override_global("limit", &number(wants.per_interface)?, true)
-            .map_max_entries("slots", size.slots())
-            .map_max_entries("owners", size.slots())
-            .map_max_entries("tallies", size.tallies())
-            .map_max_entries("ordinary", size.slots())
-            .map_max_entries("reserved", size.slots())
-            .map_max_entries("listed", MOST_LISTED)
-            .map_max_entries("interfaces", size.interfaces)
-            .map_max_entries("all_books", size.books())
-            .map_max_entries("held", size.interfaces)
-            .load(object)?;
-        let program: &mut SocketFilter = ebpf.program_mut("count").ok_or("no program")?.try_into()?;
-        program.load()?;
+        let limit = number(wants.per_interface)?;
+        let seed = ahash::RandomState::new().hash_one(0);
+        let constants = [
+            ("direction", &direction.to_ne_bytes()[..]),
+            ("columns", &size.columns.to_ne_bytes()),
+            ("undisturbed", &undisturbed.to_ne_bytes()),
+            ("rows", &size.slots().to_ne_bytes()),
+            ("seed", &seed.to_ne_bytes()),
+            ("limit", &limit.to_ne_bytes()),
+        ];
+        let entries = [
+            ("slots", size.slots()),
+            ("owners", size.slots()),
+            ("tallies", size.tallies()),
+            ("ordinary", size.slots()),
+            ("reserved", size.slots()),
+            ("listed", MOST_LISTED),
+            ("interfaces", size.interfaces),
+            ("all_books", size.books()),
+            ("held", size.interfaces),
+        ];
+        let (program, mut made) = program::load(object, &constants, &entries)?;
         let mut maps = Maps {
-            slots: take(&mut ebpf, "slots")?.try_into()?,
-            ordinary: take(&mut ebpf, "ordinary")?.try_into()?,
-            reserved: take(&mut ebpf, "reserved")?.try_into()?,
-            listed: take(&mut ebpf, "listed")?.try_into()?,
-            interfaces: take(&mut ebpf, "interfaces")?.try_into()?,
+            slots: Map::HashMap(made.take("slots")?).try_into()?,
+            ordinary: Map::Queue(made.take("ordinary")?).try_into()?,
+            reserved: Map::Queue(made.take("reserved")?).try_into()?,
+            listed: Map::HashMap(made.take("listed")?).try_into()?,
+            interfaces: Map::HashMap(made.take("interfaces")?).try_into()?,
             claims: Vec::new(),
             reserved_for: HashSet::new(),
             reserved_at: None,
@@ -193,11 +194,11 @@ impl Engine {
             maps.reserved.push(slot, 0)?;
         }
         let [owners, tallies, books, held] =
-            ["owners", "tallies", "all_books", "held"].map(|name| array(&mut ebpf, name));
+            ["owners", "tallies", "all_books", "held"].map(|name| made.take(name));
         let (owners, tallies, books, held) = (owners?, tallies?, books?, held?);
         let arrays = [owners.fd().as_fd(), tallies.fd().as_fd(), books.fd().as_fd(), held.fd().as_fd()];
         let tables = Tables::map(size, arrays)?;
-        Ok(Self { ebpf, tables, maps: Mutex::new(maps), spare: Mutex::new(spare_socket().ok()) })
+        Ok(Self { program, tables, maps: Mutex::new(maps), spare: Mutex::new(spare_socket().ok()) })
     }
 
     /// Puts the program on a socket, in the place of any other filter.
@@ -207,16 +208,18 @@ impl Engine {
     /// That of setsockopt(2): `ENOMEM` where net.core.optmem_max is too small for the program twice, for the one that
     /// is replaced counts until it has been.
     pub fn attach(&self, socket: impl AsFd) -> io::Result<()> {
-        self.program()?.attach(socket).map_err(|error| {
-            refusal::code(&error).map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error)
-        })
+        packet::attach(socket, &self.program)
     }
 
-    /// The program as it was loaded, for benchmarks, which run it on frames that nobody sent.
+    /// Runs the program on a frame that nobody sent, so many times, for tests and benchmarks. The context is a `struct
+    /// __sk_buff`, as far as it is given.
+    ///
+    /// # Errors
+    ///
+    /// Those of bpf(2).
     #[doc(hidden)]
-    pub fn program(&self) -> io::Result<&SocketFilter> {
-        let program = self.ebpf.program("count").ok_or(io::ErrorKind::NotFound)?;
-        program.try_into().map_err(io::Error::other)
+    pub fn run(&self, frame: &[u8], context: &[u8], times: u32) -> io::Result<Run> {
+        bpf::run(&self.program, frame, context, times)
     }
 
     /// Whether a socket can hold the program, and have it replaced by itself.
@@ -254,17 +257,6 @@ impl Engine {
 /// A packet socket that hears nothing.
 fn spare_socket() -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?)
-}
-
-fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, String> {
-    ebpf.take_map(name).ok_or_else(|| format!("no map {name}"))
-}
-
-fn array(ebpf: &mut Ebpf, name: &str) -> Result<MapData, String> {
-    match take(ebpf, name)? {
-        Map::Array(data) => Ok(data),
-        _ => Err(format!("{name} is no array")),
-    }
 }
 
 /// One column for each CPU up to the last that is online now, and one for all others.

@@ -2,8 +2,6 @@
 //!
 //! It runs on the machine's kernel, so this takes root.
 
-use aya::programs::{TestRun as _, TestRunOptions};
-
 use super::*;
 use crate::tally::{Newcomer, Outside, Place, Tallies as _};
 
@@ -33,8 +31,7 @@ fn frame(source: [u8; 6], bytes: usize) -> Vec<u8> {
 /// What of the frame user space gets to read.
 fn run(engine: &Engine, frame: &[u8], times: u32) -> u32 {
     let data = [&[0; HIDDEN], frame].concat();
-    let options = TestRunOptions { data_in: Some(&data), repeat: times, ..TestRunOptions::default() };
-    engine.program().unwrap().test_run(options).unwrap().return_value
+    engine.run(&data, &[], times).unwrap().value
 }
 
 #[test]
