@@ -4,6 +4,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::build;
+
+/// A clock that shows an earlier Unix time, in milliseconds, has not been set. A day less than the build's date, for the
+/// committer's clock may have been ahead of ours.
+pub const LEAST_UNIX_MS: u64 = build::DATE.saturating_sub(86_400) * 1000;
+
 /// One instant on both clocks.
 ///
 /// People and Prometheus want Unix time; how long a source has been silent must not depend on a clock that

@@ -22,7 +22,7 @@
 //!
 //! | module | what it is | knows |
 //! |---|---|---|
-//! | [`mac`], [`frame`], [`clock`] | addresses, headers, what a super-frame stands for, time | each other |
+//! | [`mac`], [`frame`], [`clock`] | addresses, headers, what a super-frame stands for, time | each other; `build` |
 //! | [`exposition`] | the text format and OpenMetrics, in pieces | nothing of ours |
 //! | [`tally`] | the seam between `sources` and tables that count by themselves | `mac` |
 //! | [`sources`] | who sent how much: the hot path and the books | the above; the `prometheus` crate |

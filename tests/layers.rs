@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const KNOWS: &[(&str, &[&str])] = &[
     ("build", &[]),
     ("mac", &[]),
-    ("clock", &[]),
+    ("clock", &["build"]),
     ("frame", &["mac"]),
     ("exposition", &[]),
     ("textfile", &[]),

@@ -14,8 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 
-use crate::build;
-use crate::clock::Moment;
+use crate::clock::{LEAST_UNIX_MS, Moment};
 use crate::exposition::{Family, Page, Value};
 use crate::known::Known;
 use crate::mac::Mac;
@@ -24,10 +23,6 @@ use crate::state::file::{InUse, Loaded, StateFile};
 use crate::state::pace::Pace;
 use crate::state::store::Store;
 use crate::state::{Content, Seen, format};
-
-/// No time before this is stored: the clock had not been set. A day less than the build's date, for the
-/// committer's clock may have been ahead of ours.
-const FLOOR_UNIX_MS: u64 = build::DATE.saturating_sub(86_400) * 1000;
 
 /// A file that was made this much later than now was made by a clock that was wrong.
 const AHEAD_MS: u64 = 86_400_000;
@@ -126,7 +121,7 @@ impl Diary {
     /// Notes when the file was first made, as soon as the clock can tell. A clock that was ahead then is told by one
     /// that is not now: a file from the future would never be old enough for anybody to be new.
     fn stamp(&self, now: Moment) {
-        if now.unix_ms < FLOOR_UNIX_MS {
+        if now.unix_ms < LEAST_UNIX_MS {
             return;
         }
         let created_unix_ms = self.created_unix_ms.load(Ordering::Relaxed);
@@ -163,7 +158,7 @@ impl Diary {
         for books in sources.snapshot() {
             let mut store = self.store.lock();
             for source in &books.sources {
-                store.observe(&books.interface, source.mac, seen(&source.remembered()), FLOOR_UNIX_MS);
+                store.observe(&books.interface, source.mac, seen(&source.remembered()), LEAST_UNIX_MS);
             }
         }
         self.store.lock().prune(now.unix_ms, |mac| self.is_listed(mac));
@@ -238,8 +233,8 @@ impl Diary {
 }
 
 impl Memory for Diary {
-    fn first_seen_unix_ms(&self, interface: &str, mac: Mac) -> Option<u64> {
-        self.store.lock().find(interface, mac).map(|seen| seen.first_unix_ms)
+    fn find(&self, interface: &str, mac: Mac) -> Option<Remembered> {
+        self.store.lock().find(interface, mac).map(|seen| remembered((mac, seen)))
     }
 
     fn appeared(&self) {
@@ -249,21 +244,20 @@ impl Memory for Diary {
     }
 
     fn recall(&self, interface: &str) -> Vec<Remembered> {
-        let remembered = |(mac, seen): (Mac, Seen)| Remembered {
-            mac,
-            first_seen_unix_ms: seen.first_unix_ms,
-            last_seen_unix_ms: seen.last_unix_ms,
-        };
         self.store.lock().of(interface).map(remembered).collect()
     }
 
     fn keep(&self, interface: &Arc<str>, source: Remembered, now: Moment) {
         let mut store = self.store.lock();
-        store.observe(interface, source.mac, seen(&source), FLOOR_UNIX_MS);
+        store.observe(interface, source.mac, seen(&source), LEAST_UNIX_MS);
         if store.is_overfull() {
             store.prune(now.unix_ms, |mac| self.is_listed(mac));
         }
     }
+}
+
+fn remembered((mac, seen): (Mac, Seen)) -> Remembered {
+    Remembered { mac, first_seen_unix_ms: seen.first_unix_ms, last_seen_unix_ms: seen.last_unix_ms }
 }
 
 fn seen(source: &Remembered) -> Seen {

@@ -27,8 +27,8 @@ impl Remembered {
 /// Remembers sources for longer than there are rows for them. Asked and told when a row comes or goes, never
 /// for a frame of a source that has one.
 pub trait Memory: fmt::Debug + Send + Sync {
-    /// When a source that is to get a row was first seen, if ever before.
-    fn first_seen_unix_ms(&self, interface: &str, mac: Mac) -> Option<u64>;
+    /// What is known of a source that is to get a row, if it was ever seen before.
+    fn find(&self, interface: &str, mac: Mac) -> Option<Remembered>;
 
     /// A source has been given a row: the next snapshot has it.
     fn appeared(&self);
@@ -45,7 +45,7 @@ pub trait Memory: fmt::Debug + Send + Sync {
 pub struct Forgetful;
 
 impl Memory for Forgetful {
-    fn first_seen_unix_ms(&self, _: &str, _: Mac) -> Option<u64> {
+    fn find(&self, _: &str, _: Mac) -> Option<Remembered> {
         None
     }
 

@@ -7,10 +7,16 @@ use prometheus::core::Metric;
 use prometheus::{IntCounter, Opts};
 
 use super::{BYTES, FRAMES, LABELS, Remembered, SourceSample, Sources};
-use crate::clock::Moment;
+use crate::clock::{LEAST_UNIX_MS, Moment};
 use crate::frame::wire::Wire;
 use crate::mac::Mac;
 use crate::tally::{Place, Reading, Slot};
+
+/// A clock that shows less than what is remembered may be set right soon after the start, as that of a machine without a
+/// battery is. After this long it is taken for right, and what is remembered for the times of one that was ahead.
+const CLOCK_PATIENCE_MS: u64 = 600_000;
+/// Nothing is remembered, and the clock had not been set when it came.
+const UNTIL_SET: u64 = u64::MAX;
 
 /// One source: its counters, and when it was seen. Frames are counted through its handles, in the table.
 #[derive(Debug)]
@@ -18,7 +24,10 @@ pub struct Row {
     frames: IntCounter,
     bytes: IntCounter,
     seen_unix_ms: AtomicU64,
-    first_seen_unix_ms: u64,
+    first_seen_unix_ms: AtomicU64,
+    /// Until when, on the clock that never jumps, what is remembered is believed rather than a clock that shows less;
+    /// or [`UNTIL_SET`]; 0 if its times are in no doubt.
+    doubt_until_steady_ms: AtomicU64,
     /// Sources are numbered as they come.
     number: AtomicU64,
     /// Unix time in milliseconds when this process began to count it.
@@ -73,12 +82,54 @@ impl Row {
             number: AtomicU64::new(0),
             counted_since_unix_ms: AtomicU64::new(last_seen.unix_ms),
             seen_unix_ms: AtomicU64::new(last_seen.unix_ms),
-            first_seen_unix_ms: first_seen.unix_ms,
+            first_seen_unix_ms: AtomicU64::new(first_seen.unix_ms),
+            doubt_until_steady_ms: AtomicU64::new(0),
             first_seen_steady_ms: first_seen.steady_ms,
             mac,
             in_vector,
             own: AtomicBool::new(false),
         })
+    }
+
+    /// Notes what there is to settle of its times, from what is remembered and what the clock shows.
+    pub(super) fn doubt_clock(&self, remembered: Option<Remembered>, now: Moment) {
+        let doubt = match remembered {
+            Some(source) if source.last_seen_unix_ms > now.unix_ms => {
+                self.first_seen_unix_ms.store(source.first_seen_unix_ms, Ordering::Relaxed);
+                self.seen_unix_ms.store(source.last_seen_unix_ms, Ordering::Relaxed);
+                now.steady_ms + CLOCK_PATIENCE_MS
+            }
+            None if now.unix_ms < LEAST_UNIX_MS => UNTIL_SET,
+            _ => return,
+        };
+        self.doubt_until_steady_ms.store(doubt, Ordering::Relaxed);
+    }
+
+    /// Whether its newest frame came at this time: not if the clock is behind what is known.
+    #[inline]
+    fn believes(&self, time: Moment) -> bool {
+        self.doubt_until_steady_ms.load(Ordering::Relaxed) == 0 || self.settle(time)
+    }
+
+    #[cold]
+    fn settle(&self, time: Moment) -> bool {
+        let is_set = time.unix_ms >= LEAST_UNIX_MS;
+        let doubt = self.doubt_until_steady_ms.load(Ordering::Relaxed);
+        if doubt == UNTIL_SET {
+            if !is_set {
+                return true;
+            }
+            // How long ago it came is known.
+            let first_seen = time.back_to(self.first_seen_steady_ms);
+            self.first_seen_unix_ms.store(first_seen.unix_ms, Ordering::Relaxed);
+        } else if time.unix_ms < self.last_seen_unix_ms() {
+            if !is_set || time.steady_ms < doubt {
+                return false;
+            }
+            self.first_seen_unix_ms.fetch_min(time.unix_ms, Ordering::Relaxed);
+        }
+        self.doubt_until_steady_ms.store(0, Ordering::Relaxed);
+        true
     }
 
     /// Takes the counters out of the vectors.
@@ -139,7 +190,7 @@ impl Row {
 
     /// Unix time of its first frame, in milliseconds.
     pub fn first_seen_unix_ms(&self) -> u64 {
-        self.first_seen_unix_ms
+        self.first_seen_unix_ms.load(Ordering::Relaxed)
     }
 
     pub(super) fn first_seen_steady_ms(&self) -> u64 {
@@ -159,7 +210,7 @@ impl Row {
             number: self.number(),
             frames: self.frames(),
             bytes: self.bytes(),
-            first_seen_unix_ms: self.first_seen_unix_ms,
+            first_seen_unix_ms: self.first_seen_unix_ms(),
             last_seen_unix_ms: self.last_seen_unix_ms(),
             counted_since_unix_ms: self.counted_since_unix_ms(),
         }
@@ -207,7 +258,9 @@ impl Handles {
         // Written once per batch of frames, not once per frame: `now` is that of the batch.
         if self.seen_steady_ms != now.steady_ms {
             self.seen_steady_ms = now.steady_ms;
-            self.row.seen_unix_ms.store(now.unix_ms, Ordering::Relaxed);
+            if self.row.believes(now) {
+                self.row.seen_unix_ms.store(now.unix_ms, Ordering::Relaxed);
+            }
         }
     }
 
@@ -218,9 +271,12 @@ impl Handles {
         // Only when there was a newer frame, or the time would wobble with the clock that people set.
         if reading.last_steady_ms > 0 && self.seen_steady_ms != reading.last_steady_ms {
             self.seen_steady_ms = reading.last_steady_ms;
-            let seen = now.back_to(reading.last_steady_ms).unix_ms;
-            // The clock there is a few milliseconds late.
-            self.row.seen_unix_ms.store(seen.max(self.row.first_seen_unix_ms), Ordering::Relaxed);
+            let seen = now.back_to(reading.last_steady_ms);
+            if self.row.believes(seen) {
+                // The clock there is a few milliseconds late.
+                let seen_unix_ms = seen.unix_ms.max(self.row.first_seen_unix_ms());
+                self.row.seen_unix_ms.store(seen_unix_ms, Ordering::Relaxed);
+            }
         }
     }
 

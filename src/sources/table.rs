@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::room::is_crowded;
 use super::row::Handles;
-use super::{Ledger, Limits, Row, Sources};
+use super::{Ledger, Limits, Remembered, Row, Sources};
 use crate::clock::Moment;
 use crate::frame::wire::Wire;
 use crate::mac::Mac;
@@ -59,8 +59,8 @@ pub struct Table {
 /// What a row is made for.
 #[derive(Clone, Copy, Debug)]
 enum Met {
-    /// The source is remembered.
-    Before,
+    /// The source is remembered, and has not been heard since.
+    Before(Remembered),
     /// A frame of it is here.
     Here(Wire),
     /// It has been counted there.
@@ -121,18 +121,26 @@ impl Table {
         if self.rows.is_empty() {
             self.next_sweep_ms = after(now, self.sources.limits().idle_timeout);
         }
-        let remembered = self.sources.memory.first_seen_unix_ms(self.ledger.interface(), mac);
-        let first_seen = remembered.map_or(now, |unix_ms| now.back_at(unix_ms));
-        if !self.add(mac, place, standing.own, [first_seen, now], Met::Here(wire)) {
+        if !self.add(mac, place, standing.own, [now; 2], Met::Here(wire)) {
             self.sources.room.give_back(place, 1);
             return self.ledger.count_untracked(wire);
         }
         self.sources.memory.appeared();
     }
 
-    /// Makes a row for a source that has its place already, seen between these two times, and counts what made it
-    /// appear; false if the crate refuses.
-    fn add(&mut self, mac: Mac, place: Place, own: bool, seen: [Moment; 2], met: Met) -> bool {
+    /// Makes a row for a source that has its place already, first heard at the first of these times, the second being
+    /// now, and counts what made it appear; false if the crate refuses.
+    fn add(&mut self, mac: Mac, place: Place, own: bool, [heard, now]: [Moment; 2], met: Met) -> bool {
+        let remembered = match met {
+            Met::Before(source) => Some(source),
+            _ => self.sources.memory.find(self.ledger.interface(), mac),
+        };
+        let first_seen = remembered.map_or(heard, |source| now.back_at(source.first_seen_unix_ms));
+        let last_seen = match met {
+            Met::Before(source) => now.back_at(source.last_seen_unix_ms),
+            _ => now,
+        };
+        let seen = [first_seen, last_seen];
         let row = match Row::new(&self.sources, self.ledger.interface(), mac, seen) {
             Ok(row) => Arc::new(row),
             Err(error) => {
@@ -140,23 +148,24 @@ impl Table {
                 return false;
             }
         };
+        row.doubt_clock(remembered, now);
         if own {
             row.set_own();
         }
-        let mut handles = Handles::new(&row, place, seen[1]);
+        let mut handles = Handles::new(&row, place, last_seen);
         match met {
-            Met::Before => {}
-            Met::Here(wire) => handles.count(wire, seen[1]),
+            Met::Before(_) => {}
+            Met::Here(wire) => handles.count(wire, now),
             Met::Elsewhere { slot, reading, since_unix_ms } => {
                 handles.slot = Some(slot);
-                handles.catch_up(reading, seen[1]);
+                handles.catch_up(reading, now);
                 row.set_counted_since(since_unix_ms);
             }
         }
         if place == Place::Ordinary {
             self.ordinary += 1;
         }
-        self.sources.enter(&self.ledger, mac, row, !matches!(met, Met::Before));
+        self.sources.enter(&self.ledger, mac, row, !matches!(met, Met::Before(_)));
         self.rows.insert(mac, handles);
         true
     }

@@ -207,6 +207,27 @@ fn a_file_from_the_future_is_one_of_now() {
     });
 }
 
+/// A machine without a battery starts with a clock that is two hours behind: what is remembered seems to lie ahead.
+#[test]
+fn a_clock_that_is_behind_replaces_no_time() {
+    if !root() {
+        return;
+    }
+    let site = Site::new();
+    let (hour, begun) = (3_600_000, unix_ms());
+    let known = (1, begun + hour, begun + 2 * hour);
+    fs::write(site.path(), file(begun - 720 * hour, &[known])).unwrap();
+    let exporter = site.start("");
+    site.send(&[1, 2]);
+    let page = exporter.wait_frames("mw0", 2.0);
+    let told = ["first", "last"].map(|which| time(&page, which, 1).unwrap());
+    assert_eq!(told, [known.1, known.2].map(|unix_ms| unix_ms as f64 / 1000.0));
+    site.wait_stored(2);
+    let line = format!("{} {} {} mw0", text(source(1)), known.1, known.2);
+    let content = site.read();
+    assert!(content.lines().any(|stored| stored == line), "{content}");
+}
+
 #[test]
 fn two_processes_do_not_share_a_file() {
     if !root() {

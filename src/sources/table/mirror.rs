@@ -132,13 +132,11 @@ impl Table {
         let met = if reading.first_steady_ms > 0 { now.back_to(reading.first_steady_ms) } else { now };
         // The kernel's coarse clock is a few milliseconds late.
         let met = now.back_at(met.unix_ms.max(self.ledger.opened_unix_ms()));
-        let remembered = self.sources.memory.first_seen_unix_ms(self.ledger.interface(), mac);
-        let first_seen = remembered.map_or(met, |unix_ms| now.back_at(unix_ms));
         let own = self.sources.roster.standing(mac).own;
         // It has its room already: the slot.
         self.sources.room.force(place);
         let counted = Met::Elsewhere { slot, reading, since_unix_ms: met.unix_ms };
-        let added = self.add(mac, place, own, [first_seen, now], counted);
+        let added = self.add(mac, place, own, [met, now], counted);
         if !added {
             self.sources.room.give_back(place, 1);
         }

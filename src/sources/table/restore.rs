@@ -52,9 +52,8 @@ impl Table {
 
     /// Makes the row of a source that has its place already.
     fn bring_back(&mut self, source: Remembered, place: Place, now: Moment) {
-        let seen = [source.first_seen_unix_ms, source.last_seen_unix_ms].map(|unix_ms| now.back_at(unix_ms));
         let own = self.sources.roster.standing(source.mac).own;
-        if !self.add(source.mac, place, own, seen, Met::Before) {
+        if !self.add(source.mac, place, own, [now; 2], Met::Before(source)) {
             self.sources.room.give_back(place, 1);
         }
     }

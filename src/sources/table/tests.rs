@@ -202,8 +202,8 @@ fn sources_that_hash_alike_do_not_share_a_counter() {
 struct Notes(parking_lot::Mutex<Vec<Remembered>>);
 
 impl Memory for Notes {
-    fn first_seen_unix_ms(&self, _: &str, mac: Mac) -> Option<u64> {
-        self.0.lock().iter().find(|one| one.mac == mac).map(|one| one.first_seen_unix_ms)
+    fn find(&self, _: &str, mac: Mac) -> Option<Remembered> {
+        self.0.lock().iter().find(|one| one.mac == mac).copied()
     }
     fn appeared(&self) {}
     fn recall(&self, _: &str) -> Vec<Remembered> {

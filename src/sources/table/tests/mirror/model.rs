@@ -51,7 +51,7 @@ fn event() -> impl Strategy<Value = Event> {
 struct Two(u64);
 
 impl Memory for Two {
-    fn first_seen_unix_ms(&self, _: &str, _: Mac) -> Option<u64> {
+    fn find(&self, _: &str, _: Mac) -> Option<Remembered> {
         None
     }
     fn appeared(&self) {}
