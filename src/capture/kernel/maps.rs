@@ -114,20 +114,28 @@ impl Maps {
 
     /// Tells of a refusal, once a minute: what fails for one source may fail for thousands.
     pub(super) fn refused(&mut self, error: &MapError, what: &'static str) {
-        if self.is_worth_telling() {
+        if self.quiet.is_over() {
             let code = code(error);
             tracing::error!(%error, ?code, "the kernel engine cannot {what} its tables");
         }
     }
+}
 
-    /// Whether the log has not been told of anything for a minute. It is about to be, then.
-    pub(super) fn is_worth_telling(&mut self) -> bool {
+/// When the next line of a kind is worth the log.
+#[derive(Debug, Default)]
+pub(super) struct Quiet {
+    until: Option<Instant>,
+}
+
+impl Quiet {
+    /// Whether the log has not been told for a minute. It is about to be, then.
+    pub(super) fn is_over(&mut self) -> bool {
         let now = Instant::now();
-        let is_due = self.quiet_until.is_none_or(|until| until <= now);
-        if is_due {
-            self.quiet_until = Some(now + Duration::from_secs(60));
+        let is_over = self.until.is_none_or(|until| until <= now);
+        if is_over {
+            self.until = Some(now + Duration::from_secs(60));
         }
-        is_due
+        is_over
     }
 }
 

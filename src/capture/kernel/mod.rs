@@ -25,7 +25,6 @@ mod tables;
 use std::collections::HashSet;
 use std::error::Error;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
 use std::{fs, io, thread};
 
 use aya::maps::{HashMap, Map, MapData, Queue};
@@ -35,6 +34,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use super::Direction;
 use crate::mac::Mac;
 use crate::sys::{bpf, packet};
+use maps::Quiet;
 use tables::{Size, Tables};
 
 pub use crate::sys::bpf::Run;
@@ -92,8 +92,8 @@ struct Maps {
     reserved_at: Option<u64>,
     /// The log has been told that there are too many of these.
     told: bool,
-    /// When the next refusal is worth a line of the log.
-    quiet_until: Option<Instant>,
+    /// After a refusal that the log was told of.
+    quiet: Quiet,
     /// Numbers of books that nobody has.
     numbers: Vec<u32>,
     /// Reserved slots that are lent to ordinary sources: so many of the next ordinary ones to be freed go back.
@@ -183,7 +183,7 @@ impl Engine {
             reserved_for: HashSet::new(),
             reserved_at: None,
             told: false,
-            quiet_until: None,
+            quiet: Quiet::default(),
             numbers: (0..size.interfaces).rev().collect(),
             owed: 0,
         };

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::maps::Quiet;
 use super::tables::{Owner, key};
 use super::{Engine, Maps};
 use crate::mac::Mac;
@@ -26,8 +27,12 @@ pub struct Share {
     look_again: bool,
     /// Slots that the hash would not let go of with the interface: they may be counted in for good.
     stuck: HashSet<Slot>,
-    /// Frames of refused sources that the log has been told of.
+    /// Frames of refused sources that have been looked after,
     refused: u64,
+    /// those that the log has been told of,
+    refused_told: u64,
+    /// and after that.
+    quiet: Quiet,
 }
 
 impl Engine {
@@ -54,6 +59,8 @@ impl Engine {
             look_again: false,
             stuck: HashSet::new(),
             refused: 0,
+            refused_told: 0,
+            quiet: Quiet::default(),
         })
     }
 }
@@ -116,8 +123,7 @@ impl Share {
     /// Tells of sources that the program was refused to insert, and takes back the slots that it could not give back.
     fn look_after_refusals(&mut self) {
         let refused = self.engine.tables.refused(self.number);
-        let frames = refused - std::mem::replace(&mut self.refused, refused);
-        if frames == 0 {
+        if std::mem::replace(&mut self.refused, refused) == refused {
             return;
         }
         let mut maps = self.engine.maps.lock();
@@ -125,8 +131,10 @@ impl Share {
             self.engine.tables.clear(slot);
             maps.push(slot, place);
         }
-        if maps.is_worth_telling() {
+        drop(maps);
+        if self.quiet.is_over() {
             let index = self.interface;
+            let frames = refused - std::mem::replace(&mut self.refused_told, refused);
             tracing::warn!(
                 index,
                 frames,

@@ -1,6 +1,9 @@
 //! The program itself, on frames that are handed to it (`BPF_PROG_TEST_RUN`), which may be what no wire carries.
 //!
-//! It runs on the machine's kernel, so this takes root.
+//! It runs on the machine's kernel, so this takes root. Longer than most files: each needs the same few helpers.
+
+use std::io::{Read as _, Seek as _};
+use std::time::Instant;
 
 use super::*;
 use crate::tally::{Newcomer, Outside, Place, Tallies as _};
@@ -141,6 +144,38 @@ fn a_refused_source_is_not_one_without_room() {
     assert_eq!(share.newcomers().len(), 5);
     let outside = share.outside();
     assert_eq!((outside.untracked_frames, outside.crowded_out_frames()), (9, 2));
+}
+
+#[test]
+fn what_the_log_is_told_of_one_trouble_hides_no_other() {
+    let Some(engine) = engine(WANTS) else { return };
+    let mut shares = [engine.share().unwrap(), engine.share().unwrap()];
+    let log = tempfile::tempfile().unwrap();
+    let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(log.try_clone().unwrap()).finish();
+    tracing::subscriber::with_default(lines, || {
+        shares[0].target(LOOPBACK);
+        fill_hash(&engine);
+        // The books of another interface do not have to wait for these to be told of.
+        for times in [2, 3] {
+            run(&engine, &frame([2, 0, 0, 0, 0, 1], 60), times);
+            shares[0].newcomers();
+        }
+        shares[1].target(LOOPBACK);
+        run(&engine, &frame([2, 0, 0, 0, 0, 1], 60), 4);
+        shares[1].newcomers();
+        // Nor what user space is refused.
+        assert_eq!(shares[1].admit(Mac::new([2; 6]), Place::Ordinary), None);
+        assert_eq!(shares[1].admit(Mac::new([4; 6]), Place::Ordinary), None);
+    });
+    let mut told = String::new();
+    (&log).rewind().unwrap();
+    (&log).read_to_string(&mut told).unwrap();
+    let told: Vec<&str> = told.lines().filter_map(|line| line.split("engine").nth(1)).collect();
+    let refused =
+        |frames| format!("'s tables refused new sources for now; untracked index=1 frames={frames}");
+    assert_eq!(told[..2], [refused(2), refused(4)], "{told:?}");
+    assert!(told[2].starts_with(" cannot insert into its tables"), "{told:?}");
+    assert_eq!(told.len(), 3, "{told:?}");
 }
 
 /// Its queue is full just when the program gives a slot back. No queue is ever full, but one may be locked for too long.
