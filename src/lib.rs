@@ -66,6 +66,7 @@
 //! | no room for another source | its row; its frames are counted as untracked |
 //! | an interface goes down, or away | that interface: `capture_up 0`; bound again when netlink says so |
 //! | a read error of another kind | that interface, until a retry after a pause that doubles |
+//! | a capture thread is stuck in the kernel | its interface, also under another name, until it is not; an error in the log |
 //! | a capture thread panics | that interface, until a restart: `capture_up 0`, an error in the log |
 //! | no descriptor or thread for a new interface | that interface; tried again every five seconds |
 //! | the netlink socket ends | changes are noticed late; opened again every five seconds |

@@ -9,6 +9,7 @@
 //! them.
 
 pub mod kernel;
+mod leaving;
 mod roll;
 mod socket;
 mod status;

@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
+use super::leaving::Leaving;
 use super::roll::{Roll, Turn};
 use super::watched::Watched;
-use super::worker::{Released, Sink, Worker};
+use super::worker::{Sink, Worker};
 use super::{Board, Link, SocketPool, Status};
 use crate::interface::follow::{Follower, Listing};
 use crate::interface::select::{Selection, Verdict};
@@ -18,6 +19,9 @@ use crate::interface::{self, Interface};
 
 /// When something failed that no notice will announce the end of.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// For so long, the other interfaces and all that the process does besides wait for threads that are to let go of some.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where the frames of each interface go.
 pub trait Destination: 'static {
@@ -52,6 +56,8 @@ pub struct Supervisor<D: Destination> {
     sockets: SocketPool,
     board: Arc<Board>,
     watched: BTreeMap<String, Watched<D::Sink>>,
+    /// What could not be let go of so far.
+    leaving: Vec<Leaving<D::Sink>>,
     /// Something failed that is to be tried again.
     unsettled: bool,
     /// Rung by the threads when a capture begins or ends.
@@ -70,6 +76,7 @@ impl<D: Destination> Supervisor<D> {
             sockets,
             board: Arc::default(),
             watched: BTreeMap::new(),
+            leaving: Vec::new(),
             unsettled: false,
             changed: Arc::default(),
             roll,
@@ -139,23 +146,11 @@ impl<D: Destination> Supervisor<D> {
         self.rename(&wanted, deleted);
         let gone: Vec<String> =
             self.watched.keys().filter(|name| !wanted.contains_key(name.as_str())).cloned().collect();
-        let mut released = self.give_up(&wanted);
-        let mut ended: Vec<_> =
-            gone.iter().filter_map(|name| self.lose(name, interfaces, &mut released)).collect();
         // All at once: each takes some milliseconds to count what is under way.
-        for (watched, _) in &mut ended {
-            watched.worker.hang_up();
-        }
+        let mut leaving = self.give_up(&wanted);
+        leaving.extend(gone.iter().filter_map(|name| self.lose(name, interfaces)));
         // Before another captures there: both would count each frame.
-        released.into_iter().for_each(Released::wait);
-        for (Watched { worker, status, .. }, deleted) in ended {
-            // The thread counts what is left in the queue before it ends.
-            drop(worker);
-            // Bound to an interface that goes on without us, a socket would only cost that one time.
-            if deleted {
-                self.sockets.give_back(status.socket());
-            }
-        }
+        self.wait_for_release(leaving);
         for interface in wanted.values() {
             self.keep(interface, deleted);
         }
@@ -220,37 +215,28 @@ impl<D: Destination> Supervisor<D> {
     }
 
     /// Names that stand for other interfaces now let go of those that they stood for, if these are watched under others.
-    fn give_up(&mut self, wanted: &BTreeMap<&str, &Interface>) -> Vec<Released> {
-        let mut released = Vec::new();
+    fn give_up(&mut self, wanted: &BTreeMap<&str, &Interface>) -> Vec<Leaving<D::Sink>> {
+        let mut leaving = Vec::new();
         for (name, watched) in &mut self.watched {
             if let (Some(before), Some(now)) = (watched.index, wanted.get(name.as_str()))
                 && now.index != before
                 && wanted.values().any(|other| other.index == before)
             {
-                watched.index = None;
-                released.push(watched.worker.release());
+                leaving.extend(watched.let_go(name));
             }
         }
-        released
+        leaving
     }
 
-    /// A watched interface is not there any more, or not to be watched. What is to be ended because of that, and
-    /// whether the interface was deleted.
-    fn lose(
-        &mut self,
-        name: &str,
-        interfaces: &[Interface],
-        released: &mut Vec<Released>,
-    ) -> Option<(Watched<D::Sink>, bool)> {
+    /// A watched interface is not there any more, or not to be watched. What is to be waited for because of that.
+    fn lose(&mut self, name: &str, interfaces: &[Interface]) -> Option<Leaving<D::Sink>> {
         let now = interfaces.iter().find(|interface| interface.name == name);
         let watched = self.watched.get_mut(name)?;
         if watched.named {
             let link = if now.is_some() { Link::Unfit } else { Link::Absent };
-            if watched.index.take().is_some() {
-                released.push(watched.worker.release());
-            }
+            let leaving = watched.let_go(name);
             watched.become_(link, now);
-            return None;
+            return leaving;
         }
         let why = now.map_or_else(
             || "it is gone".to_owned(),
@@ -262,12 +248,42 @@ impl<D: Destination> Supervisor<D> {
         tracing::info!(interface = name, why, "no longer capturing");
         self.board.remove(name);
         let deleted = watched.index.is_none_or(|index| interfaces.iter().all(|one| one.index != index));
-        self.watched.remove(name).map(|watched| (watched, deleted))
+        self.watched.remove(name)?.end(deleted)
+    }
+
+    /// Waits until threads have let go of their interfaces; not for long, as one may be stuck in the kernel. Then nobody
+    /// else captures there until it has, and all else goes on.
+    fn wait_for_release(&mut self, leaving: Vec<Leaving<D::Sink>>) {
+        let deadline = Instant::now() + PATIENCE;
+        let late = std::mem::take(&mut self.leaving);
+        for mut leaving in late.into_iter().chain(leaving) {
+            if !leaving.is_over(deadline.saturating_duration_since(Instant::now())) {
+                if !std::mem::replace(&mut leaving.is_late, true) {
+                    tracing::error!(
+                        interface = leaving.name,
+                        retry_in = ?RETRY,
+                        "its capture thread is stuck: the interface is not captured anew until that lets go"
+                    );
+                }
+                self.unsettled = true;
+                self.leaving.push(leaving);
+            } else if let Some((Watched { worker, status, .. }, deleted)) = leaving.ended {
+                // The thread counted what was left in the queue before it ended.
+                drop(worker);
+                // Bound to an interface that goes on without us, a socket would only cost that one time.
+                if deleted {
+                    self.sockets.give_back(status.socket());
+                }
+            }
+        }
     }
 
     /// An interface that is there and is to be watched.
     fn keep(&mut self, interface: &Interface, deleted: &HashSet<u32>) {
         let name = &interface.name;
+        if self.leaving.iter().any(|leaving| leaving.keeps(interface)) {
+            return;
+        }
         if !self.watched.contains_key(name) && !self.start(name) {
             return;
         }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::worker::Worker;
+use super::leaving::Leaving;
+use super::worker::{Sink, Worker};
 use super::{Link, Status};
 use crate::interface::Interface;
 
@@ -64,5 +65,22 @@ impl<S> Watched<S> {
                 tracing::error!(interface, "interface cannot be watched; see `macwatch interfaces`");
             }
         }
+    }
+}
+
+impl<S: Sink> Watched<S> {
+    /// Captures there no longer; the name stays.
+    pub(super) fn let_go(&mut self, name: &str) -> Option<Leaving<S>> {
+        let index = self.index.take()?;
+        let released = self.worker.release();
+        Some(Leaving { name: name.to_owned(), index: Some(index), released, ended: None, is_late: false })
+    }
+
+    /// Captures no longer at all. `deleted`: the interface has gone.
+    pub(super) fn end(mut self, deleted: bool) -> Option<Leaving<S>> {
+        let released = self.worker.end()?;
+        let name = self.status.interface().to_owned();
+        let index = self.index;
+        Some(Leaving { name, index, released, ended: Some((self, deleted)), is_late: false })
     }
 }

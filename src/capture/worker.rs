@@ -16,6 +16,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
+use super::leaving::Released;
 use super::roll::Turn;
 use super::{PacketSocket, Status};
 use crate::clock::{Moment, until};
@@ -56,25 +57,14 @@ enum Command<S> {
     Answer(Turn),
 }
 
-/// An interface that a thread is about to let go of.
-#[derive(Debug)]
-pub(super) struct Released(Receiver<Infallible>);
-
-impl Released {
-    /// Waits until the thread has counted what was left and counts nothing more, or has ended. It takes as long as ending it.
-    pub(super) fn wait(self) {
-        // Nothing is ever sent: this is how the end of it is heard of.
-        let Err(mpsc::RecvError) = self.0.recv();
-    }
-}
-
-/// A running thread. Dropping it ends the thread and waits for it, which takes a batch, or
-/// some milliseconds where the sink waits for frames that are being counted elsewhere.
+/// A running thread. Dropping it ends the thread and waits for it, however long that takes.
 #[derive(Debug)]
 pub(super) struct Worker<S> {
     commands: Option<Sender<Command<S>>>,
     wake: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
+    /// Lasts as long as the thread and all that it owns; taken by who waits for its end.
+    running: Option<Receiver<Infallible>>,
 }
 
 impl<S: Sink> Worker<S> {
@@ -91,7 +81,7 @@ impl<S: Sink> Worker<S> {
     ) -> io::Result<Self> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let (commands, inbox) = mpsc::channel();
-        let mut capture = Capture {
+        let capture = Capture {
             socket,
             status,
             sink,
@@ -105,8 +95,15 @@ impl<S: Sink> Worker<S> {
             bound_before: false,
         };
         // The kernel shows the first fifteen bytes of a thread's name.
-        let thread = thread::Builder::new().name("capture".to_owned()).spawn(move || capture.run())?;
-        Ok(Self { commands: Some(commands), wake, thread: Some(thread) })
+        let name = "capture".to_owned();
+        let (until_ended, running) = mpsc::channel();
+        let thread = thread::Builder::new().name(name).spawn(move || {
+            // Dropped in the other order: last, so that all has gone when its end is heard of.
+            let _until_ended: Sender<Infallible> = until_ended;
+            let mut capture = capture;
+            capture.run();
+        })?;
+        Ok(Self { commands: Some(commands), wake, thread: Some(thread), running: Some(running) })
     }
 
     /// Captures on this interface from now on, be it the same as before or not.
@@ -147,6 +144,12 @@ impl<S> Worker<S> {
     pub(super) fn hang_up(&mut self) {
         self.commands = None;
         ring(&self.wake);
+    }
+
+    /// Tells the thread to end: then it has let go of all.
+    pub(super) fn end(&mut self) -> Option<Released> {
+        self.hang_up();
+        self.running.take().map(Released)
     }
 }
 

@@ -1,4 +1,5 @@
-//! Files on a file system that does not answer, like NFS while its server is away: who waits for them holds up nobody.
+//! Files on a file system that does not answer, like NFS while its server is away, and a driver that does not: who waits
+//! for them holds up nobody.
 //!
 //! strace keeps each system call that names one of them for longer than a test takes.
 
@@ -10,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::common::exporter::BINARY;
 use crate::common::frames::{frame, send, source};
-use crate::common::{Exporter, Namespace, Program, root, wait_until, wire};
+use crate::common::{Exporter, Namespace, Program, root, veth, wait_until, wire};
 
 /// From now on whoever names one of these hangs, and is on its stderr.
 #[track_caller]
@@ -96,4 +97,45 @@ fn a_reload_that_is_asked_for_early_comes_later() {
     exporter.signal(Signal::HUP);
     wait_until("the inventory to be read again", || exporter.logged("cause=SIGHUP") > 0);
     exporter.wait_ready();
+}
+
+/// A driver that hangs keeps the thread of its interface in the kernel, just when that is to let go of it.
+#[test]
+fn a_capture_that_hangs_holds_up_no_other() {
+    let Some((ours, theirs)) = wire() else { return };
+    let exporter = Exporter::start(&ours, "-i mw0 -i mw*");
+    exporter.wait_up("mw0");
+    let mut tasks = fs::read_dir(format!("/proc/{}/task", exporter.pid())).unwrap();
+    let thread = tasks.find_map(|task| {
+        let task = task.unwrap();
+        (fs::read_to_string(task.path().join("comm")).unwrap() == "capture\n").then(|| task.file_name())
+    });
+    let mut strace = Command::new("strace");
+    let inject = "inject=setsockopt:delay_enter=3600000000:when=1";
+    strace.args(["-qq", "-e", "trace=setsockopt", "-e", inject, "-p"]).arg(thread.unwrap());
+    let mut strace = Program::spawn(&mut strace);
+    let status = format!("/proc/{}/task", exporter.pid());
+    wait_until("the thread to be traced", || {
+        let mut tasks = fs::read_dir(&status).unwrap();
+        tasks.any(|task| {
+            let status = fs::read_to_string(task.unwrap().path().join("status"));
+            status.is_ok_and(|status| !status.contains("TracerPid:\t0\n"))
+        })
+    });
+    ours.ip("link set mw0 name mw1");
+    wait_until("the thread to hang", || strace.stderr().contains("setsockopt("));
+    // The other name has to wait for it, and nothing else has.
+    wait_until("it to be told of", || exporter.logged("its capture thread is stuck") == 1);
+    exporter.wait_down("mw0");
+    veth(&ours, "mw2", &theirs, "peer2");
+    exporter.wait_up("mw2");
+    assert!(!exporter.scrape().mentions("mw1"));
+    assert_eq!(exporter.logged("its capture thread is stuck"), 1);
+
+    strace.signal(Signal::TERM);
+    strace.wait();
+    exporter.wait_up("mw1");
+    send(&theirs, "peer0", &[frame(source(1), 60), frame(source(1), 60)]);
+    let page = exporter.wait_frames("mw1", 2.0);
+    assert_eq!((page.interface("frames_total", "mw0"), page.interface("frames_total", "mw1")), (0.0, 2.0));
 }
