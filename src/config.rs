@@ -215,9 +215,9 @@ pub struct Check {
     pub inventories: Vec<PathBuf>,
     /// The state file.
     pub state: Option<PathBuf>,
-    /// The web configuration. There is at least one file of any kind.
+    /// The web configuration. There is at least one file of any kind, or an address.
     pub web_config: Option<PathBuf>,
-    /// The address to explain.
+    /// The address to explain, with what there is.
     pub explain: Option<Mac>,
 }
 
@@ -229,9 +229,10 @@ impl TryFrom<&CheckArgs> for Check {
         let (state, web_config) = (file(args.state_file.as_ref()), file(args.web_config_file.as_ref()));
         let option = "--inventory.file <FILE>";
         let files = inventories.iter().chain(&state).chain(&web_config);
-        if files.clone().next().is_none() {
-            let why =
-                "name what to check: one or more inventories, --state.file or --web.config.file".to_owned();
+        if files.clone().next().is_none() && args.explain.is_none() {
+            let why = "name what to check: one or more inventories, --state.file or --web.config.file; or an address to \
+                       --explain"
+                .to_owned();
             return Err(Invalid { value: None, option, why });
         }
         if files.filter(|file| file.as_os_str() == "-").count() > 1 {

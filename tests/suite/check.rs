@@ -195,6 +195,16 @@ fn one_address_is_explained() {
             folder.check(&format!("--inventory.file ethers,more --explain {address}"));
         assert_eq!((code, &*stdout, &*stderr), (0, expected, ""));
     }
+    // Without any file there is less to tell.
+    let (code, stdout, stderr) = folder.check("--explain b8:27:eb:00:00:01");
+    let expected = "address: b8:27:eb:00:00:01\nknown: not to be told: no inventory was given; --inventory.file FILE \
+                    names one\naddress type: universal\nvendor: Raspberry Pi Foundation\n";
+    assert_eq!((code, &*stdout, &*stderr), (0, expected, ""));
+    let (code, _, stderr) = folder.check("");
+    assert!(
+        code == 2 && stderr.contains("--state.file or --web.config.file; or an address to --explain"),
+        "{stderr}"
+    );
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub(super) fn write(
             }
             None => line(text, "line", "none"),
         }
+    } else {
+        line(text, "known", "not to be told: no inventory was given; --inventory.file FILE names one");
     }
     match (interface, own) {
         (Some(interface), _) => {
@@ -69,6 +71,16 @@ mod tests {
         std::fs::write(file.path(), text).unwrap();
         let inventory = Inventory::load(&[file.path().to_owned()]).unwrap();
         (file, inventory)
+    }
+
+    #[test]
+    fn explains_what_there_is_without_an_inventory() {
+        let eth0 = [ethernet(2, "eth0")];
+        let mut text = String::new();
+        write(&mut text, mac::parse("02:00:00:00:00:01").unwrap(), None, Ok(&eth0), None);
+        let known = "known: not to be told: no inventory was given; --inventory.file FILE names one";
+        let own = "own: address of eth0 on this machine";
+        assert_eq!(text, format!("address: 02:00:00:00:00:01\n{known}\n{own}\n{LOCAL}"));
     }
 
     #[test]

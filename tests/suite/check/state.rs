@@ -54,6 +54,9 @@ fn what_a_good_one_holds_is_told() {
     assert_eq!(names(&folder), ["empty", "ethers", "state"]);
 }
 
+/// Where no inventory was given.
+const UNTOLD: &str = "known: not to be told: no inventory was given; --inventory.file FILE names one\n";
+
 #[test]
 fn an_address_is_explained_with_when_it_was_seen() {
     let folder = Folder::new(&[("state", &good()), ("ethers", GOOD)]);
@@ -62,12 +65,15 @@ fn an_address_is_explained_with_when_it_was_seen() {
                 seen: on eth1 since 2026-11-22T06:25:24+00:00, last 2026-11-22T11:25:24+00:00\n";
     let local = "address type: local\nvendor: none\n";
     for (arguments, expected) in [
-        (format!("--explain {one}"), format!("address: {one}\n{local}{seen}")),
+        (format!("--explain {one}"), format!("address: {one}\n{UNTOLD}{local}{seen}")),
         (
             format!("--inventory.file ethers --explain {}", one.replace(':', "")),
             format!("address: {one}\nknown: no\nline: none\n{local}room: ordinary\n{seen}"),
         ),
-        ("--explain 06000000beef".to_owned(), format!("address: 06:00:00:00:be:ef\n{local}seen: never\n")),
+        (
+            "--explain 06000000beef".to_owned(),
+            format!("address: 06:00:00:00:be:ef\n{UNTOLD}{local}seen: never\n"),
+        ),
     ] {
         assert_eq!(folder.check(&format!("--state.file state {arguments}")), (0, expected, String::new()));
     }
