@@ -128,6 +128,9 @@ fn what_is_built_fits_together() {
         template["metadata"]["labels"]
     );
     assert_eq!(container["image"], "registry.example.com/macwatch:0.1.0");
+    // What the README has one push.
+    let readme = include_str!("../../../README.md");
+    assert!(readme.contains(&format!("docker push {}", container["image"].as_str().unwrap())));
     assert_eq!(container["ports"], json!([{"name": "metrics", "containerPort": PORT}]));
     assert!(option(container, "web.listen-address").ends_with(&format!(":{PORT}")));
     for probe in ["readinessProbe", "livenessProbe"] {
