@@ -16,6 +16,16 @@ def printable(text):
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
+def line(alert):
+    """What there is to say of an alert."""
+    labels, annotations = alert["labels"], alert["annotations"]
+    if alert["status"] == "firing":
+        return f"FIRING {labels['alertname']}: {annotations['description']}"
+    # The description is that of the last time it fired: it would say that all goes on.
+    whose = " of ".join(labels[key] for key in ("source_mac", "interface", "instance") if key in labels)
+    return f"RESOLVED {labels['alertname']}: no longer so{whose and ' for ' + whose}: {annotations['summary']}"
+
+
 class Notifications(BaseHTTPRequestHandler):
     """Takes what Alertmanager posts."""
 
@@ -29,15 +39,12 @@ class Notifications(BaseHTTPRequestHandler):
             if not 0 <= length <= LONGEST:
                 raise ValueError(f"a length of {length}")
             alerts = json.loads(self.rfile.read(length))["alerts"]
-            lines = [
-                f"{alert['status'].upper()} {alert['labels']['alertname']}: {alert['annotations']['description']}"
-                for alert in alerts
-            ]
+            lines = [line(alert) for alert in alerts]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             self.send_error(400, "not a notification of Alertmanager", printable(repr(error)))
             return
-        for line in lines:
-            print(printable(line), flush=True)
+        for text in lines:
+            print(printable(text), flush=True)
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()

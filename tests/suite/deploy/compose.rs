@@ -234,7 +234,8 @@ fn a_stranger_is_printed_by_the_webhook() {
     let list = macwatch.path("/etc/macwatch/ethers");
     let before = fs::read_to_string(&list).unwrap();
     fs::write(&list, format!("{before}{STRANGER} a drill\n")).unwrap();
-    notifications.wait_said(&format!("RESOLVED MacwatchUnknownSource: {STRANGER} "));
+    let line = format!("RESOLVED MacwatchUnknownSource: no longer so for {STRANGER}: A source MAC address ");
+    notifications.wait_said(&line);
 
     // Whoever else speaks to it can neither end it nor write on a terminal.
     let post = |body: &str| {
@@ -244,9 +245,9 @@ fn a_stranger_is_printed_by_the_webhook() {
     for body in ["", "{", "[]", "{\"alerts\": [7]}", "{\"alerts\": [{}]}"] {
         assert_eq!(post(body), 400, "{body}");
     }
-    let forged = r#"{"alerts": [{"status": "x", "labels": {"alertname": "y"},
+    let forged = r#"{"alerts": [{"status": "firing", "labels": {"alertname": "y"},
         "annotations": {"description": "a\u001b[2J\nb"}}]}"#;
     assert_eq!(post(forged), 200);
-    notifications.wait_said("X y: a?[2J?b\n");
+    notifications.wait_said("FIRING y: a?[2J?b\n");
     assert!(notifications.ended().is_none());
 }
