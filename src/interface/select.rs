@@ -1,10 +1,11 @@
 //! Which interfaces are watched, and why, or why not.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use glob::Pattern;
 
-use super::Interface;
+use super::{Interface, shown};
 
 /// An interface name as it was asked for: one name, or a pattern with `*`, `?` or `[…]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,7 +141,7 @@ impl Selection {
             let master_name = all
                 .iter()
                 .find(|other| other.index == master.index)
-                .map_or("another namespace", |other| other.name.as_str());
+                .map_or(Cow::Borrowed("another namespace"), |other| shown(&other.name));
             let kind = &master.kind;
             return Verdict::Not(format!(
                 "port of {kind} {master_name}, which sees all but link-local frames; name it to watch it"
@@ -185,6 +186,9 @@ mod tests {
         for kind in ["bridge", "bond", "team"] {
             assert!(why_not(&default, &port(kind)).contains(&format!("port of {kind} br0")));
         }
+        // A terminal does not act on the name of another.
+        let verdict = default.verdict(&port("bridge"), &[ethernet(9, "b\x1b[31mX")], false);
+        assert!(verdict.to_string().contains("port of bridge b\\u{1b}[31mX,"), "{verdict}");
         for kind in ["openvswitch", "vrf", ""] {
             assert_eq!(default.verdict(&port(kind), &[], false), Verdict::Default, "{kind:?}");
         }

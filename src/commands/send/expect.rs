@@ -59,7 +59,7 @@ pub(super) fn tell(drill: &Drill, interface: &Interface, all: &[Interface], sent
     if let Some(own) = all.iter().find(|one| one.is_own(source)) {
         lines.push(format!(
             "{source} is the address of {} on this machine: an exporter here takes it for known",
-            own.name
+            shown(&own.name)
         ));
     }
     lines.join("\n") + "\n"
@@ -87,16 +87,20 @@ mod tests {
     use crate::mac;
 
     fn told(source: &str, destination: &str, count: u32, sent: u32) -> String {
+        told_on("eth0", source, destination, count, sent)
+    }
+
+    fn told_on(name: &str, source: &str, destination: &str, count: u32, sent: u32) -> String {
         let drill = Drill {
-            interface: "eth0".to_owned(),
+            interface: name.to_owned(),
             source: mac::parse(source).unwrap(),
             destination: mac::parse(destination).unwrap(),
             count,
             interval: Duration::from_secs(3),
             yes: false,
         };
-        let eth0 = ethernet(2, "eth0");
-        tell(&drill, &eth0, std::slice::from_ref(&eth0), sent)
+        let interface = ethernet(2, name);
+        tell(&drill, &interface, std::slice::from_ref(&interface), sent)
     }
 
     #[test]
@@ -133,5 +137,12 @@ mod tests {
             assert!(told.contains(part), "{part}\n{told}");
         }
         assert!(told(new, group, 1, 1).starts_with("1 frame sent\nfirst and newest are 0s apart"));
+    }
+
+    #[test]
+    fn a_terminal_does_not_act_on_a_name() {
+        let told = told_on("e\x1b[31mX", "02:00:00:00:00:01", "03:6d:61:63:77:61", 3, 3);
+        assert!(told.contains("the address of e\\u{1b}[31mX on this machine"), "{told}");
+        assert!(!told.contains('\x1b'));
     }
 }

@@ -89,7 +89,7 @@ fn refusal(interface: &Interface, card: &Card, yes: bool) -> Option<String> {
         _ if yes => return None,
         Card::None => return None,
         Card::Named(card) if *card == interface.name => "frames leave this machine through it".to_owned(),
-        Card::Named(card) => format!("frames leave this machine through {card}"),
+        Card::Named(card) => format!("frames leave this machine through {}", shown(card)),
         Card::Untold => "/sys does not tell whether frames leave this machine through it".to_owned(),
     };
     Some(format!(
@@ -148,6 +148,9 @@ mod tests {
         }
         assert_eq!(refusal(&eth0, &Card::None, false), None);
         assert!(refusal(&ethernet(3, "br0"), &card(), false).unwrap().contains("through eth0"));
+        // A terminal does not act on a name.
+        let why = refusal(&eth0, &Card::Named("e\x1b[31mX".to_owned()), false).unwrap();
+        assert!(why.contains("through e\\u{1b}[31mX,"), "{why}");
     }
 
     #[test]
