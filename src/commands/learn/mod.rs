@@ -109,7 +109,8 @@ fn read_files(config: &Learn, evidence: &mut Evidence) -> Result<(), Failure> {
 
 /// Listens on the wire.
 async fn hear(config: &Learn, period: Duration, existing: &Existing) -> Result<Heard, Failure> {
-    let shutdown = Shutdown::listen().map_err(cannot("handle signals"))?;
+    // Days of listening are not lost with a connection.
+    let shutdown = Shutdown::listen().and_then(Shutdown::or_hangup).map_err(cannot("handle signals"))?;
     let hearing = Hearing::All(config.direction);
     let opened = prepare(&config.capture.selection, || Ok(hearing)).await?;
     drop_privileges(match config.output {

@@ -212,6 +212,31 @@ fn more_than_there_is_room_for_is_told() {
 }
 
 #[test]
+fn a_terminal_that_goes_away_leaves_what_was_heard() {
+    if !root() {
+        return;
+    }
+    let site = Site::new();
+    let mut learn = site.learn("--for 10m -o inventory");
+    site.send(&[PI]);
+    // By the shell, and by the kernel.
+    learn.signal(Signal::HUP);
+    learn.signal(Signal::HUP);
+    assert!(learn.wait().success());
+    assert_eq!(entries(&site.read("inventory")).len(), 1);
+
+    // Unless it was told to go on.
+    let mut command = site.ours.command("nohup");
+    let mut learn = Program::spawn(command.args([BINARY, "learn", "-i", "mw0", "--for", "10m"]));
+    learn.wait_said("listening on mw0");
+    learn.signal(Signal::HUP);
+    site.send(&[APPLE]);
+    learn.signal(Signal::INT);
+    assert!(learn.wait().success());
+    assert_line(&learn.stdout(), &["3c:22:fb:9a:00:31"]);
+}
+
+#[test]
 fn an_interface_that_goes_leaves_what_was_heard_on_it() {
     if !root() {
         return;
