@@ -43,6 +43,8 @@ pub struct Diary {
     rung: AtomicBool,
     /// When the file was first made, Unix time in milliseconds; 0 while the clock has not been set.
     created_unix_ms: AtomicU64,
+    /// What it says of that, if it was taken for one from the future, and when.
+    future: Mutex<Option<(u64, Moment)>>,
     loaded: AtomicBool,
     written: AtomicBool,
     /// The file has to be written, even if no source has changed.
@@ -66,6 +68,7 @@ impl Diary {
             bell: Notify::new(),
             rung: AtomicBool::new(false),
             created_unix_ms: AtomicU64::new(0),
+            future: Mutex::default(),
             loaded: AtomicBool::new(true),
             written: AtomicBool::new(true),
             unwritten: AtomicBool::new(false),
@@ -124,9 +127,21 @@ impl Diary {
         if now.unix_ms < LEAST_UNIX_MS {
             return;
         }
+        let mut future = self.future.lock();
+        // It was this one that was behind, if it has been put forward since.
+        if let Some((said_unix_ms, then)) = *future
+            && now.unix_ms >= said_unix_ms
+            && now.unix_ms > then.unix_ms + AHEAD_MS + now.steady_ms.saturating_sub(then.steady_ms)
+        {
+            *future = None;
+            tracing::info!(file = self.path, "the clock was behind; the state file is as old as it says");
+            self.created_unix_ms.store(said_unix_ms, Ordering::Relaxed);
+            self.unwritten.store(true, Ordering::Relaxed);
+        }
         let created_unix_ms = self.created_unix_ms.load(Ordering::Relaxed);
         let ahead = created_unix_ms > now.unix_ms + AHEAD_MS;
         if ahead {
+            *future = Some((created_unix_ms, now));
             tracing::warn!(file = self.path, "the state file is from the future; taken for one of now");
             self.unwritten.store(true, Ordering::Relaxed);
         }
@@ -302,6 +317,40 @@ pub(super) async fn follow(diary: Option<&Arc<Diary>>, sources: &Arc<Sources>) {
         let (diary, sources) = (Arc::clone(diary), Arc::clone(sources));
         if let Err(error) = spawn_blocking(move || diary.save(&sources)).await {
             tracing::error!(%error, "writing the state ended badly");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_as_old_as_it_says_if_the_clock_was_behind() {
+        let now = Moment::now();
+        let later = |minutes: u64, forward: u64| Moment {
+            unix_ms: now.unix_ms + minutes * 60_000 + forward,
+            steady_ms: now.steady_ms + minutes * 60_000,
+        };
+        let (week, days) = (7 * AHEAD_MS, 10 * 24 * 60);
+        let created_unix_ms = now.unix_ms + week;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let content = Content { created_unix_ms, entries: Vec::new() };
+        for (at, was_behind) in [
+            // Set right, to the day after the file was made.
+            (later(1, week + AHEAD_MS), true),
+            // Not by enough; and time that goes by sets nothing right.
+            (later(1, AHEAD_MS), false),
+            (later(days, 0), false),
+        ] {
+            std::fs::write(&path, format::write(&content)).unwrap();
+            let diary = Diary::open(&path, Arc::default()).unwrap();
+            let taken = diary.created_unix_ms.load(Ordering::Relaxed);
+            assert!((now.unix_ms..now.unix_ms + 60_000).contains(&taken), "from the future");
+            diary.stamp(at);
+            let created = diary.created_unix_ms.load(Ordering::Relaxed);
+            assert_eq!(created, if was_behind { created_unix_ms } else { taken });
         }
     }
 }
