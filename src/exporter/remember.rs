@@ -27,12 +27,17 @@ use crate::state::{Content, Seen, format};
 /// A file that was made this much later than now was made by a clock that was wrong.
 const AHEAD_MS: u64 = 86_400_000;
 
+/// A clock that is years ahead at the start may be set right soon. Until then nobody is forgotten for having been silent
+/// for too long by it.
+const CLOCK_PATIENCE: Duration = Duration::from_secs(600);
+
 /// The memory and its file.
 #[derive(Debug)]
 pub struct Diary {
     /// The file's path, for the log.
     path: String,
     known: Arc<Known>,
+    opened: Moment,
     /// Taken for the time of a few look-ups: the threads that capture wait for it when a source appears.
     store: Mutex<Store>,
     /// Taken for as long as the disk takes.
@@ -62,6 +67,7 @@ impl Diary {
         let diary = Self {
             path: file.path().display().to_string(),
             known,
+            opened: Moment::now(),
             store: Mutex::default(),
             file: Mutex::new(file),
             pace: Mutex::new(Pace::new(Moment::now().steady_ms)),
@@ -176,7 +182,7 @@ impl Diary {
                 store.observe(&books.interface, source.mac, seen(&source.remembered()), LEAST_UNIX_MS);
             }
         }
-        self.store.lock().prune(now.unix_ms, |mac| self.is_listed(mac));
+        self.prune(&mut self.store.lock(), now);
         file.ready()?;
         // Changed by somebody else, or not readable until now.
         if file.is_strange()? {
@@ -220,8 +226,11 @@ impl Diary {
         }
     }
 
-    fn is_listed(&self, mac: Mac) -> bool {
-        self.known.standing(mac).is_reserved()
+    /// Forgets who has been silent for too long, and of too many some.
+    fn prune(&self, store: &mut Store, now: Moment) {
+        let is_early = now.since(self.opened.steady_ms) < CLOCK_PATIENCE;
+        let now_unix_ms = if is_early { 0 } else { now.unix_ms };
+        store.prune(now_unix_ms, |mac| self.known.standing(mac).is_reserved());
     }
 
     /// Writes the families.
@@ -266,7 +275,7 @@ impl Memory for Diary {
         let mut store = self.store.lock();
         store.observe(interface, source.mac, seen(&source), LEAST_UNIX_MS);
         if store.is_overfull() {
-            store.prune(now.unix_ms, |mac| self.is_listed(mac));
+            self.prune(&mut store, now);
         }
     }
 }
@@ -351,6 +360,24 @@ mod tests {
             diary.stamp(at);
             let created = diary.created_unix_ms.load(Ordering::Relaxed);
             assert_eq!(created, if was_behind { created_unix_ms } else { taken });
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_years_ahead_at_first_forgets_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let diary = Diary::open(&folder.path().join("state"), Arc::default()).unwrap();
+        let now = Moment::now();
+        let mac = Mac::new([2; 6]);
+        let ahead = |minutes: u64| Moment {
+            unix_ms: now.unix_ms + 10_000 * AHEAD_MS,
+            steady_ms: now.steady_ms + minutes * 60_000,
+        };
+        let source = Remembered { mac, first_seen_unix_ms: now.unix_ms, last_seen_unix_ms: now.unix_ms };
+        diary.keep(&"eth0".into(), source, now);
+        for (at, is_there) in [(ahead(9), true), (ahead(11), false)] {
+            diary.prune(&mut diary.store.lock(), at);
+            assert_eq!(diary.find("eth0", mac).is_some(), is_there);
         }
     }
 }
