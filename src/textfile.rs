@@ -18,25 +18,28 @@ pub const MOST_FAULTS: usize = 50;
 /// Largest file: a hundred bytes for each of 640,000 lines.
 pub const MOST_BYTES: u64 = 64 << 20;
 
-/// A line of a file.
+/// A line of a file, or the file as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The file.
     pub file: Arc<Path>,
-    /// Its line, from 1.
+    /// Its line, from 1; 0 is the file as a whole.
     pub line: usize,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file.display(), self.line)
+        match self.line {
+            0 => write!(f, "{}", self.file.display()),
+            line => write!(f, "{}:{line}", self.file.display()),
+        }
     }
 }
 
 /// Something that is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Where: line 0 is the file as a whole.
+    /// Where.
     pub place: Place,
     /// What, and what to do.
     pub what: String,
@@ -44,10 +47,7 @@ pub struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.place.line {
-            0 => write!(f, "{}: {}", self.place.file.display(), self.what),
-            _ => write!(f, "{}: {}", self.place, self.what),
-        }
+        write!(f, "{}: {}", self.place, self.what)
     }
 }
 

@@ -266,10 +266,13 @@ fn strange_files_are_told_and_hang_nothing() {
         code == 0 && stdout.contains("web.yml:1: warning: client_ca: certificate 1: the certificate expired"),
         "{stdout}"
     );
-    let (code, stdout) = check(&pki, format!("basic_auth_users: {{a: {}}}\n", HASH.replace("$04$", "$17$")));
-    assert!(code == 0 && stdout.contains("warning: basic_auth_users: \"a\": a cost of 17"), "{stdout}");
-    let (code, stdout) = check(&pki, format!("basic_auth_users: {{'a:b': {HASH}}}\n"));
-    assert!(code == 0 && stdout.contains("warning: basic_auth_users: \"a:b\": clients send"), "{stdout}");
+    let costly = HASH.replace("$04$", "$17$");
+    let (code, stdout) = check(&pki, format!("basic_auth_users:\n  a: {costly}\n  'a:b': {HASH}\n"));
+    assert!(
+        code == 0 && stdout.contains("web.yml:2: warning: basic_auth_users: \"a\": a cost of 17"),
+        "{stdout}"
+    );
+    assert!(stdout.contains("web.yml:3: warning: basic_auth_users: \"a:b\": clients send"), "{stdout}");
 }
 
 #[test]

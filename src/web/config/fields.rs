@@ -78,8 +78,9 @@ const HEADERS: [(&str, &[&str]); 5] = [
     ("Content-Security-Policy", &[]),
 ];
 
-/// Reads the tree. Faults go to the list; what has one is as if it were not there.
-pub(super) fn read(root: Option<&Rc<Node>>, faults: &mut Faults) -> Fields {
+/// Reads the tree. Faults go to the first list, and what has one is as if it were not there; what is only odd goes to
+/// the second.
+pub(super) fn read(root: Option<&Rc<Node>>, faults: &mut Faults, warnings: &mut Faults) -> Fields {
     let mut fields =
         Fields { tls: Tls::default(), http2: true, headers: Vec::new(), users: BTreeMap::new(), rate: None };
     let Some(root) = root else { return fields };
@@ -87,7 +88,7 @@ pub(super) fn read(root: Option<&Rc<Node>>, faults: &mut Faults) -> Fields {
     each(root, "the file", Some(&sections), faults, |key, line, node, faults| match key {
         "tls_server_config" => fields.tls = tls(node, line, faults),
         "http_server_config" => (fields.http2, fields.headers) = http(node, faults),
-        "basic_auth_users" => fields.users = basic_auth(node, faults),
+        "basic_auth_users" => fields.users = basic_auth(node, faults, warnings),
         _ => fields.rate = rate(node, line, faults),
     });
     fields
@@ -262,11 +263,16 @@ fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> 
     HeaderValue::from_str(value).map(|value| (name, value)).map_err(|_| bad())
 }
 
-fn basic_auth(node: &Node, faults: &mut Faults) -> BTreeMap<String, String> {
+fn basic_auth(node: &Node, faults: &mut Faults, warnings: &mut Faults) -> BTreeMap<String, String> {
     let mut users = BTreeMap::new();
     each(node, "basic_auth_users", None, faults, |name, line, node, faults| {
         match values::text(node).and_then(|hash| users::check(&hash).map(|()| hash)) {
-            Ok(hash) => drop(users.insert(name.to_owned(), hash)),
+            Ok(hash) => {
+                for why in users::warn(name, &hash) {
+                    warnings.add(line, format!("basic_auth_users: {}: {why}", shown(name)));
+                }
+                users.insert(name.to_owned(), hash);
+            }
             // What it is instead is a secret.
             Err(what) => faults.add(line, format!("basic_auth_users: {}: {what}", shown(name))),
         }

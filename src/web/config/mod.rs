@@ -166,7 +166,7 @@ fn rules(text: &[u8], files: &mut Files, faults: &mut Faults, warnings: &mut Fau
             return Default::default();
         }
     };
-    let fields = fields::read(root.as_ref(), faults);
+    let fields = fields::read(root.as_ref(), faults, warnings);
     let mut said = Vec::new();
     let mut expires = None;
     let tls = if fields.tls.is_enabled() {
@@ -179,14 +179,6 @@ fn rules(text: &[u8], files: &mut Files, faults: &mut Faults, warnings: &mut Fau
         said.push("no TLS".to_owned());
         None
     };
-    let odd = fields.users.iter().filter_map(|(name, hash)| Some((name, users::warn(hash)?)));
-    for (name, why) in odd {
-        warnings.add(0, format!("basic_auth_users: {}: {why}", values::shown(name)));
-    }
-    for name in fields.users.keys().filter(|name| name.contains(':')) {
-        let why = "clients send name:password, so nobody can log in under a name with a colon";
-        warnings.add(0, format!("basic_auth_users: {}: {why}", values::shown(name)));
-    }
     said.push(match fields.users.len() {
         0 => "no users".to_owned(),
         1 => "1 user".to_owned(),

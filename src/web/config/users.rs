@@ -52,10 +52,15 @@ pub(super) fn cost(hash: &str) -> Option<u32> {
     (4..=31).contains(&parts.get_cost()).then(|| parts.get_cost())
 }
 
-/// What is odd about a hash that can be used.
-pub(super) fn warn(hash: &str) -> Option<String> {
-    let cost = cost(hash).filter(|cost| *cost >= HIGH_COST)?;
-    Some(format!("a cost of {cost} takes seconds of a processor for each wrong password; 10 is usual"))
+/// What is odd about a user who can be taken.
+pub(super) fn warn(name: &str, hash: &str) -> Vec<String> {
+    let high = cost(hash).filter(|cost| *cost >= HIGH_COST).map(|cost| {
+        format!("a cost of {cost} takes seconds of a processor for each wrong password; 10 is usual")
+    });
+    let colon = name
+        .contains(':')
+        .then(|| "clients send name:password, so nobody can log in under a name with a colon".to_owned());
+    high.into_iter().chain(colon).collect()
 }
 
 #[cfg(test)]
@@ -68,8 +73,8 @@ mod tests {
         for version in ["2a", "2b", "2x", "2y"] {
             assert_eq!(check(&hash.replace("2y", version)), Ok(()));
         }
-        assert_eq!((cost(hash), warn(hash)), (Some(10), None));
-        assert!(warn(&hash.replace("$10$", "$16$")).is_some());
+        assert_eq!((cost(hash), warn("a", hash)), (Some(10), Vec::new()));
+        assert_eq!(warn("a:b", &hash.replace("$10$", "$16$")).len(), 2);
         for (text, part) in [
             ("", "no password hash"),
             ("secret", "clear text"),
