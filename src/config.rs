@@ -87,7 +87,7 @@ impl TryFrom<&ServeArgs> for Serve {
                 openmetrics_created: args.web.openmetrics_created,
                 zero_first: !args.web.no_zero_first,
             },
-            inventory: paths(&args.inventory.files),
+            inventory: paths(&args.inventory.files)?,
             state: state(&args.state, std::env::var_os("STATE_DIRECTORY")),
             engine: match args.engine.engine {
                 cli::Engine::Auto => Engine::Auto,
@@ -225,7 +225,7 @@ impl TryFrom<&CheckArgs> for Check {
     type Error = Invalid;
 
     fn try_from(args: &CheckArgs) -> Result<Self, Invalid> {
-        let inventories = paths(&args.inventories);
+        let inventories = paths(&args.inventories)?;
         let (state, web_config) = (file(args.state_file.as_ref()), file(args.web_config_file.as_ref()));
         let option = "--inventory.file <FILE>";
         let files = inventories.iter().chain(&state).chain(&web_config);
@@ -311,19 +311,31 @@ impl TryFrom<&InterfaceArgs> for Selection {
     }
 }
 
-/// Compose files and manifests leave variables empty rather than unset: an empty item is none.
+/// An empty item of a list is none, as after a comma too many.
 fn patterns(option: &'static str, texts: &[String]) -> Result<Vec<NamePattern>, Invalid> {
-    texts
-        .iter()
-        .map(|text| text.trim())
-        .filter(|text| !text.is_empty())
-        .map(|text| NamePattern::new(text).map_err(invalid(option, text)))
-        .collect()
+    let items: Vec<&str> = texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).collect();
+    not_all_empty(option, texts, &items)?;
+    items.into_iter().map(|text| NamePattern::new(text).map_err(invalid(option, text))).collect()
 }
 
 /// An empty item is none, as with patterns.
-fn paths(files: &[OsString]) -> Vec<PathBuf> {
-    files.iter().filter(|file| !file.is_empty()).map(PathBuf::from).collect()
+fn paths(files: &[OsString]) -> Result<Vec<PathBuf>, Invalid> {
+    let items: Vec<PathBuf> = files.iter().filter(|file| !file.is_empty()).map(PathBuf::from).collect();
+    not_all_empty("--inventory.file <FILE>", files, &items)?;
+    Ok(items)
+}
+
+/// A list that was given and names nothing is most likely a script's variable that is not set: without an inventory
+/// nobody would be unknown, without an interface all would be watched. Variables of the environment that are empty, as
+/// Compose files and manifests leave them, are not given at all.
+fn not_all_empty<T, U>(option: &'static str, given: &[T], items: &[U]) -> Result<(), Invalid> {
+    if items.is_empty() && !given.is_empty() {
+        let value = ",".repeat(given.len() - 1);
+        return Err(invalid(option, &value)(
+            "it names nothing; leave the option out if that is meant".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// The same for one.
@@ -451,6 +463,16 @@ mod tests {
         assert_eq!(file(Some("a"), Some("/var/lib/macwatch")).as_deref(), Some("a"));
         assert_eq!(file(None, Some("/var/lib/macwatch")).as_deref(), Some("/var/lib/macwatch/state"));
         assert_eq!(file(None, Some("/var/lib/a:/var/lib/b")).as_deref(), Some("/var/lib/a/state"));
+    }
+
+    #[test]
+    fn a_list_that_names_nothing_is_an_error() {
+        for args in [["-i", ""], ["-i", " , "], ["--interface.exclude", ""], ["--inventory.file", ","]] {
+            let error = serve(&args).unwrap_err().to_string();
+            assert!(error.contains(args[0].trim_start_matches("-i")), "{error}");
+            assert!(error.contains("it names nothing; leave the option out"), "{error}");
+        }
+        assert_eq!(serve(&["--inventory.file", "a,"]).unwrap().inventory, [PathBuf::from("a")]);
     }
 
     #[test]
