@@ -1,9 +1,14 @@
 //! Ending on a signal.
 
 use std::future::pending;
+use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// A signal that comes twice within it was sent once: timeout(1) sends it to the process and to its group. No hand is as
+/// fast.
+const TWICE: Duration = Duration::from_millis(200);
 
 /// The signals that end the program.
 #[derive(Debug)]
@@ -30,14 +35,19 @@ impl Shutdown {
 
     /// Waits for the first signal. A second one ends the program on the spot, for whoever cannot wait.
     pub(super) async fn asked(mut self) {
-        let name = self.next().await.0;
-        tracing::info!(signal = name, "stopping; a second signal ends at once");
+        let first = self.next().await.0;
+        let begun = Instant::now();
+        tracing::info!(signal = first, "stopping; a second signal ends at once");
         // The shell and the kernel may both send this one when a terminal goes away.
         self.hangup = None;
         tokio::spawn(async move {
-            let (name, number) = self.next().await;
-            tracing::warn!(signal = name, "ended by a second signal");
-            std::process::exit(128 + number);
+            loop {
+                let (name, number) = self.next().await;
+                if is_second(first, name, begun.elapsed()) {
+                    tracing::warn!(signal = name, "ended by a second signal");
+                    std::process::exit(128 + number);
+                }
+            }
         });
     }
 
@@ -63,9 +73,14 @@ fn ignores_hangup(status: &str) -> bool {
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
+/// Whether a signal was sent for itself, and not together with the first.
+fn is_second(first: &str, next: &str, after: Duration) -> bool {
+    next != first || after >= TWICE
+}
+
 #[cfg(test)]
 mod tests {
-    use super::ignores_hangup;
+    use super::*;
 
     #[test]
     fn who_started_it_may_ignore_a_hangup() {
@@ -76,5 +91,12 @@ mod tests {
         ] {
             assert_eq!(ignores_hangup(status), ignored, "{status}");
         }
+    }
+
+    #[test]
+    fn the_same_signal_at_once_is_no_second_one() {
+        assert!(!is_second("SIGTERM", "SIGTERM", Duration::from_millis(5)));
+        assert!(is_second("SIGTERM", "SIGTERM", Duration::from_secs(1)));
+        assert!(is_second("SIGTERM", "SIGINT", Duration::ZERO));
     }
 }
