@@ -147,6 +147,7 @@ pub struct WatchArgs {
         short = 'c',
         value_name = "N",
         value_parser = clap::value_parser!(u64).range(1..),
+        allow_negative_numbers = true,
         help_heading = OUTPUT
     )]
     pub count: Option<u64>,
@@ -256,14 +257,14 @@ pub enum Direction {
 #[command(next_help_heading = "Sources")]
 pub struct SourcesArgs {
     /// Most sources tracked per interface; frames of further ones are counted as untracked
-    #[arg(long = "sources.max", value_name = "N", env = "MACWATCH_SOURCES_MAX", default_value = "1024", value_parser = whole)]
+    #[arg(long = "sources.max", value_name = "N", env = "MACWATCH_SOURCES_MAX", default_value = "1024", value_parser = whole, allow_negative_numbers = true)]
     pub max: u32,
     /// Most sources tracked on all interfaces together
     #[arg(
         long = "sources.max-total",
         value_name = "N",
         env = "MACWATCH_SOURCES_MAX_TOTAL",
-        default_value = "16384", value_parser = whole)]
+        default_value = "16384", value_parser = whole, allow_negative_numbers = true)]
     pub max_total: u32,
     /// A source that has been silent for longer is forgotten; like 24h, 90m or 1d12h
     #[arg(
@@ -356,7 +357,7 @@ pub struct WebArgs {
         long = "web.max-requests",
         value_name = "N",
         env = "MACWATCH_WEB_MAX_REQUESTS",
-        default_value = "40", value_parser = whole)]
+        default_value = "40", value_parser = whole, allow_negative_numbers = true)]
     pub max_requests: u32,
     /// Allow reloading by POST to /-/reload, for anyone who may reach the port
     #[arg(
@@ -445,7 +446,8 @@ pub struct SendArgs {
         short = 'c',
         value_name = "N",
         default_value = "3",
-        value_parser = clap::value_parser!(u32).range(1..)
+        value_parser = clap::value_parser!(u32).range(1..),
+        allow_negative_numbers = true
     )]
     pub count: u32,
     /// Time between two of them; like 3s or 500ms
@@ -493,11 +495,17 @@ pub struct HashPasswordArgs {
     #[arg(value_name = "USER")]
     pub user: Option<String>,
     /// How much work a comparison takes: one more doubles it
-    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(4..=16))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "10",
+        value_parser = clap::value_parser!(u32).range(4..=16),
+        allow_negative_numbers = true
+    )]
     pub cost: u32,
 }
 
-/// A number, or what one looks like.
+/// A number, or what one looks like. Options that take one take what begins with a minus too: to be told what they want.
 fn whole(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| format!("take a whole number up to {}", u32::MAX))
 }

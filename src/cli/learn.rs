@@ -37,6 +37,7 @@ pub struct LearnArgs {
         value_name = "N",
         default_value = "16384",
         value_parser = clap::value_parser!(u32).range(1..=65_536),
+        allow_negative_numbers = true,
         help_heading = LEARNING
     )]
     pub most: u32,
@@ -46,6 +47,7 @@ pub struct LearnArgs {
         value_name = "N",
         default_value = "65536",
         value_parser = clap::value_parser!(u32).range(1..=65_536),
+        allow_negative_numbers = true,
         help_heading = LEARNING
     )]
     pub most_total: u32,
