@@ -9,18 +9,18 @@ use std::io;
 use std::time::Duration;
 
 use futures_channel::mpsc::UnboundedReceiver;
-
 use futures_util::{FutureExt, StreamExt};
-use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, Prop};
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::sys::SocketAddr;
-use rtnetlink::{Handle, MulticastGroup};
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_proto::sys::{AsyncSocket as _, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_proto::{ConnectionHandle, new_connection};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{Interface, Master};
-use crate::mac::Mac;
+use super::Interface;
+use super::link::Message;
+
+/// `RTMGRP_LINK` of include/uapi/linux/rtnetlink.h: the notices of links.
+const LINKS: u32 = 1;
 
 /// Lists are read at most this often, however many notices there are.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -40,8 +40,8 @@ pub struct Listing {
 /// A netlink socket that hears of every change.
 #[derive(Debug)]
 pub struct Follower {
-    handle: Handle,
-    notices: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
+    handle: ConnectionHandle<Message>,
+    notices: UnboundedReceiver<(NetlinkMessage<Message>, SocketAddr)>,
     connection: JoinHandle<()>,
     deleted: HashSet<u32>,
     /// When the next list may be read.
@@ -55,7 +55,8 @@ impl Follower {
     ///
     /// That of socket(2) or bind(2): `EAFNOSUPPORT` where a sandbox forbids netlink.
     pub fn open() -> io::Result<Self> {
-        let (mut connection, handle, notices) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])?;
+        let (mut connection, handle, notices) = new_connection(NETLINK_ROUTE)?;
+        connection.socket_mut().socket_mut().bind(&SocketAddr::new(0, LINKS))?;
         // Without it a list that was cut short looks like a whole one.
         connection.set_forward_done(true);
         Ok(Self {
@@ -91,20 +92,15 @@ impl Follower {
     /// One pass over all interfaces; none if they changed meanwhile, for then some may be missing, and what is
     /// missing would be given up.
     async fn dump(&mut self) -> io::Result<Option<Vec<Interface>>> {
-        let mut request = LinkMessage::default();
-        // Statistics are the larger part of a link's description, and nobody here reads them.
-        request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetLink(request));
+        let mut request = NetlinkMessage::from(Message::List);
         request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-        let mut answers = self.handle.request(request).map_err(io::Error::other)?;
+        let mut answers = self.handle.request(request, SocketAddr::new(0, 0)).map_err(io::Error::other)?;
         let mut interfaces = Vec::new();
         let mut torn = false;
         while let Some(answer) = answers.next().await {
             torn |= answer.header.flags & NLM_F_DUMP_INTR != 0;
             match answer.payload {
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
-                    interfaces.extend(read(&link));
-                }
+                NetlinkPayload::InnerMessage(Message::Is(interface)) => interfaces.push(interface),
                 NetlinkPayload::Done(_) => return Ok((!torn).then_some(interfaces)),
                 NetlinkPayload::Error(error) => return Err(error.to_io()),
                 _ => {}
@@ -129,12 +125,9 @@ impl Follower {
         }
     }
 
-    fn note(&mut self, notice: &NetlinkMessage<RouteNetlinkMessage>) {
-        // A port that leaves a bridge is "deleted" too, in the bridge's own family.
-        if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) = &notice.payload
-            && link.header.interface_family == AddressFamily::Unspec
-        {
-            self.deleted.insert(link.header.index);
+    fn note(&mut self, notice: &NetlinkMessage<Message>) {
+        if let NetlinkPayload::InnerMessage(Message::Deleted(index)) = &notice.payload {
+            self.deleted.insert(*index);
         }
     }
 }
@@ -143,46 +136,4 @@ impl Drop for Follower {
     fn drop(&mut self) {
         self.connection.abort();
     }
-}
-
-/// The parts of a link message that matter here; none if it has no name.
-fn read(message: &LinkMessage) -> Option<Interface> {
-    let flags = message.header.flags;
-    let mut name = None;
-    let mut mac = None;
-    let mut master = None;
-    let mut kind = String::new();
-    let mut other_names = Vec::new();
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(value) => name = Some(value.clone()),
-            LinkAttribute::Address(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac::new),
-            LinkAttribute::PropList(properties) => {
-                other_names.extend(properties.iter().filter_map(|property| match property {
-                    Prop::AltIfName(name) => Some(name.clone()),
-                    _ => None,
-                }));
-            }
-            LinkAttribute::Controller(index) => master = Some(*index),
-            LinkAttribute::LinkInfo(infos) => {
-                for info in infos {
-                    if let LinkInfo::PortKind(port) = info {
-                        kind = port.to_string();
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    Some(Interface {
-        index: message.header.index,
-        name: name?,
-        other_names,
-        mac,
-        up: flags.contains(LinkFlags::Up),
-        carrier: flags.contains(LinkFlags::LowerUp),
-        hardware: message.header.link_layer_type.into(),
-        loopback: flags.contains(LinkFlags::Loopback),
-        master: master.map(|index| Master { index, kind }),
-    })
 }

@@ -2,6 +2,7 @@
 
 pub mod card;
 pub mod follow;
+mod link;
 pub mod select;
 
 use std::borrow::Cow;
@@ -53,6 +54,8 @@ impl Interface {
         } else if self.hardware != ETHERNET {
             let kind = hardware_name(self.hardware);
             Some(format!("its frames have no Ethernet header ({kind}), so no sender's address"))
+        } else if self.name.contains(char::REPLACEMENT_CHARACTER) {
+            Some("its name is not UTF-8 text, as the label of a metric has to be; give it another".to_owned())
         } else {
             None
         }

@@ -1,5 +1,8 @@
 //! Which interfaces are watched, as they come, go and change: without restart.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
 use crate::common::exporter::BINARY;
 use crate::common::frames::{frame, send, source, text};
 use crate::common::namespace::wait_carrier;
@@ -255,4 +258,18 @@ fn another_name_of_an_interface_is_told() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.lines().last().unwrap().contains("another name of mw0; say --interface mw0"), "{said}");
+}
+
+/// The kernel takes nearly any bytes for a name.
+#[test]
+fn a_name_that_is_no_text_is_told() {
+    let Some((ours, _theirs)) = wire() else { return };
+    ours.ip("link set mw0 down");
+    let rename =
+        ours.command("ip").args(["link", "set", "mw0", "name"]).arg(OsStr::from_bytes(b"mw\xff")).status();
+    assert!(rename.unwrap().success());
+    let output = ours.command(BINARY).arg("interfaces").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let line = said.lines().find(|line| line.starts_with("mw\u{fffd} ")).unwrap_or_else(|| panic!("{said}"));
+    assert!(line.contains(" no ") && line.contains("its name is not UTF-8 text"), "{line}");
 }
