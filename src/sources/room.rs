@@ -88,10 +88,25 @@ impl Room {
         let taken = held
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| (held < most).then_some(held + 1))
             .is_ok();
-        if !taken && place == Place::Reserved && !self.told.swap(true, Ordering::Relaxed) {
-            tracing::warn!(most, "no more reserved room: further listed sources compete for ordinary room");
+        if !taken && place == Place::Reserved {
+            self.tell_no_reserved();
         }
         taken
+    }
+
+    /// Says once that there is no reserved room for all who would have it. The kernel engine's tables notice that by
+    /// themselves: they give it away before the books hear of it.
+    pub(super) fn tell_no_reserved(&self) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            let most = MOST_RESERVED;
+            tracing::warn!(most, "no more reserved room: further listed sources compete for ordinary room");
+        }
+    }
+
+    /// Whether it has been said.
+    #[cfg(test)]
+    pub(super) fn has_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
     }
 
     /// Whether more than three quarters of the ordinary room are taken.

@@ -219,6 +219,7 @@ impl Table {
                     handles.place = Place::Reserved;
                 } else {
                     sources.room.give_back(Place::Reserved, 1);
+                    sources.room.tell_no_reserved();
                 }
             }
             (Place::Reserved, false) if shift(Place::Ordinary) => {

@@ -296,4 +296,20 @@ fn who_was_refused_is_not_said_to_be_crowded_out() {
     assert!(told(4, 3));
 }
 
+#[test]
+fn the_end_of_reserved_room_is_told() {
+    let kernel = Kernel::new();
+    let list = Arc::new(List::default());
+    let listed: Vec<u64> = (0..=RESERVED as u64).collect();
+    list.set(&listed, &[]);
+    let sources = Sources::new(limits(PER_INTERFACE, TOTAL), Arc::<List>::clone(&list)).unwrap();
+    let mirror = sources.open_mirror("eth0", Box::new(Fake::new(&kernel)));
+    mirror.lock().target(1, at(0));
+    for n in listed {
+        kernel.lock().frame(1, mac(n), false);
+        sources.snapshot();
+        assert_eq!(sources.room.has_told(), n == RESERVED as u64, "{n}");
+    }
+}
+
 mod model;

@@ -129,4 +129,5 @@ fn reserved_room_has_an_end() {
     let books = &sources.snapshot()[0];
     assert_eq!(books.sources.len(), MOST_RESERVED + 10);
     assert_eq!(books.frames(), 5000);
+    assert!(sources.room.has_told());
 }
