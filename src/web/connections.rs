@@ -67,7 +67,7 @@ impl Limits {
         if limits.most < MOST {
             tracing::info!(
                 connections = limits.most,
-                ?allowed,
+                allowed,
                 "fewer connections, as few open files are allowed"
             );
         }

@@ -108,6 +108,7 @@ fn with_few_descriptors_clients_leave_enough_for_the_work() {
         exporter.wait_value("macwatch_inventory_entries", 1.0);
         assert_eq!(exporter.logged("cannot accept"), 0, "{}", exporter.log());
         assert_eq!(exporter.logged("fewer connections, as few open files are allowed"), 1);
+        assert_eq!(exporter.logged(&format!("allowed={limit}")), 1);
         drop(silent);
     }
 }

@@ -116,7 +116,7 @@ impl Maps {
     pub(super) fn refused(&mut self, error: &MapError, what: &'static str) {
         if self.quiet.is_over() {
             let code = code(error);
-            tracing::error!(%error, ?code, "the kernel engine cannot {what} its tables");
+            tracing::error!(%error, code, "the kernel engine cannot {what} its tables");
         }
     }
 }
