@@ -267,11 +267,17 @@ impl SocketPool {
         let mut pool = Self { hearing, queue_bytes, spare: Vec::new(), told };
         let first = pool.open()?;
         pool.spare.push(first);
+        // Whoever captures takes a second descriptor, and there is more to open: as many as these stay free.
+        let mut free = Vec::new();
         while pool.spare.len() < most {
-            match pool.open() {
-                Ok(socket) => pool.spare.push(socket),
-                // Descriptors may be few: then half of those that there were are left to others, to listen with for
-                // one, and sockets that are missing are asked for when they are needed.
+            let made = pool.open().and_then(|socket| Ok((socket.descriptor.try_clone()?, socket)));
+            match made {
+                Ok((descriptor, socket)) => {
+                    free.push(descriptor);
+                    pool.spare.push(socket);
+                }
+                // Descriptors may be few: then half of the sockets are let go of, so that others can open something, to
+                // listen with for one, and sockets that are missing are asked for when they are needed.
                 Err(error) => {
                     pool.spare.truncate(pool.spare.len().div_ceil(2));
                     tracing::debug!(%error, made = pool.spare.len(), "no more spare sockets");

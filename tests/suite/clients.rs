@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::common::exporter::{BINARY, PORT};
 use crate::common::http::{Response, connect, connect_from, read_one, read_rest};
-use crate::common::{Exporter, Namespace, root, veth, wait_until};
+use crate::common::{Exporter, Namespace, root, veth, wait_until, wire};
 
 /// As Prometheus asks.
 const SCRAPE: &str = "GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n\r\n";
@@ -79,6 +79,19 @@ fn five_thousand_silent_connections_delay_and_refuse_no_scrape() {
         assert!(open < most + 50, "{clients} clients: {open} descriptors are open");
         assert!(is_closed(&silent[0]) && !is_closed(&silent[4999]), "{clients} clients");
         assert_eq!(exporter.logged("cannot accept"), 0, "{}", exporter.log());
+    }
+}
+
+/// However few there are: sockets for interfaces to come take none from the one that is there.
+#[test]
+fn with_few_descriptors_it_captures() {
+    let Some((ours, _theirs)) = wire() else { return };
+    for limit in [32, 36, 40, 44, 48] {
+        let mut command = ours.command("prlimit");
+        command.arg(format!("--nofile={limit}:{limit}")).arg(BINARY);
+        let exporter = Exporter::spawn(&ours, command);
+        exporter.wait_ready();
+        assert_eq!(exporter.logged("cannot capture"), 0, "{limit}: {}", exporter.log());
     }
 }
 
