@@ -212,8 +212,7 @@ impl Diary {
 
     /// Says how writing went, when that has changed.
     fn tell(&self, result: &io::Result<u64>) {
-        let before = self.written.swap(result.is_ok(), Ordering::Relaxed);
-        match (result, before) {
+        match (result, self.written.load(Ordering::Relaxed)) {
             (Err(error), true) => {
                 tracing::error!(
                     file = self.path,
@@ -224,6 +223,8 @@ impl Diary {
             (Ok(_), false) => tracing::info!(file = self.path, "the state can be written again"),
             _ => {}
         }
+        // Who looks into the log because of it finds why.
+        self.written.store(result.is_ok(), Ordering::Relaxed);
     }
 
     /// Forgets who has been silent for too long, and of too many some.

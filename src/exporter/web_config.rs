@@ -51,13 +51,12 @@ impl WebConfig {
         match self.security.read(must) {
             Reading::Same => Ok(()),
             Reading::Taken(says, warnings) => {
-                self.successful.store(true, Ordering::Relaxed);
                 tracing::info!(cause, says, "web configuration reloaded");
                 warn(&warnings);
+                self.successful.store(true, Ordering::Relaxed);
                 Ok(())
             }
             Reading::Refused(faults) => {
-                self.successful.store(false, Ordering::Relaxed);
                 let fault = faults.first().map_or_else(String::new, ToString::to_string);
                 let more = faults.len().saturating_sub(1);
                 tracing::error!(
@@ -66,6 +65,8 @@ impl WebConfig {
                     more,
                     "web configuration not reloaded; the last good one stays (`macwatch check` lists all faults)"
                 );
+                // Who looks into the log because of it finds why.
+                self.successful.store(false, Ordering::Relaxed);
                 Err(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
             }
         }
