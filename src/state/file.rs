@@ -246,10 +246,19 @@ impl fmt::Display for InUse {
 mod tests {
     use super::*;
 
+    /// Waits for it: a program that another test is just starting has, for a moment, all that is open here, locks too.
     fn claim(path: &Path) -> StateFile {
-        let (file, locked) = StateFile::claim(path).unwrap();
-        locked.unwrap();
-        file
+        let begun = std::time::Instant::now();
+        loop {
+            match StateFile::claim(path) {
+                Ok((file, locked)) => {
+                    locked.unwrap();
+                    return file;
+                }
+                Err(InUse) => assert!(begun.elapsed().as_secs() < 60, "{} is not given back", path.display()),
+            }
+            std::thread::yield_now();
+        }
     }
 
     fn content(created_unix_ms: u64) -> Content {
