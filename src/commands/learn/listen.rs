@@ -25,8 +25,9 @@ use crate::state::Seen;
 
 /// How often it is looked whether capturing has begun.
 const LOOK: Duration = Duration::from_millis(50);
-/// Not longer than this: the interface may not exist yet.
-const BEGIN: Duration = Duration::from_secs(2);
+/// Not more often than this, which is two seconds: the interface may not exist yet. A process that is not run meanwhile has
+/// not looked.
+const MOST_LOOKS: u32 = 40;
 /// Time between two lines of progress.
 const TICK: Duration = Duration::from_secs(1);
 /// What came in the last tenth of the time, and not in more than this, is recent.
@@ -151,7 +152,7 @@ pub(super) async fn listen(
     let board = supervisor.board();
 
     let mut interfaces = BTreeSet::new();
-    let mut begun = Instant::now();
+    let (mut begun, mut looks) = (Instant::now(), 0);
     let mut told = false;
     {
         let mut follow = pin!(supervisor.follow(follower));
@@ -169,7 +170,8 @@ pub(super) async fn listen(
             }
             let up = captured(&board);
             let all = board.list().iter().all(|one| one.link() != Link::Up || one.capture_up());
-            if !told && ((all && !up.is_empty()) || begun.elapsed() >= BEGIN) {
+            looks += 1;
+            if !told && ((all && !up.is_empty()) || looks >= MOST_LOOKS) {
                 told = true;
                 // The time counts from when something can be heard.
                 begun = Instant::now();
