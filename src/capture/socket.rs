@@ -150,9 +150,11 @@ impl PacketSocket {
     ///
     /// `ENOMEM`.
     pub fn mute(&self, index: u32) -> io::Result<()> {
-        // It fails when the interface has gone, and the wish with it, or when there was none.
+        let muted = SockRef::from(&self.descriptor).attach_filter(&NOTHING);
+        // After that: whoever sees the interface as it was may rely on not being heard. It fails when the interface has
+        // gone, and the wish with it, or when there was none.
         drop(packet::leave_promiscuous(&self.descriptor, index));
-        SockRef::from(&self.descriptor).attach_filter(&NOTHING)
+        muted
     }
 
     fn unmute(&self) -> io::Result<()> {
