@@ -1,6 +1,10 @@
 //! Which engine counts, why not the other, and who says so.
 
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
 
 use crate::common::exporter::BINARY;
 use crate::common::frames::{frame, send, source, text};
@@ -75,6 +79,23 @@ fn auto_takes_the_kernel_and_says_so() {
         wait_until("the log to tell", || exporter.logged(&format!("engine={engine} ")) == 1);
         assert_eq!(exporter.logged("no kernel engine"), 0);
     }
+}
+
+/// The kernel breaks off checking the program when a signal comes.
+#[test]
+fn signals_at_the_start_do_not_cost_the_engine() {
+    let Some((ours, _theirs)) = wire() else { return };
+    let mut command = ours.command(BINARY);
+    command.args(["-i", "mw0", "--capture.engine", "kernel"]);
+    let exporter = Exporter::spawn(&ours, command);
+    wait_until("it to start", || exporter.logged("starting macwatch") > 0);
+    // For longer than checking takes.
+    for _ in 0..300 {
+        exporter.signal(Signal::HUP);
+        thread::park_timeout(Duration::from_millis(1));
+    }
+    exporter.wait_ready();
+    exporter.wait_up("mw0");
 }
 
 /// The program reads the machine's clock, and macwatch that of its time namespace.

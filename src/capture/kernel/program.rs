@@ -18,8 +18,9 @@ use aya_obj::{EbpfSectionKind, Object};
 
 use crate::sys::bpf;
 
-/// How often it is tried again to load the program when a signal comes meanwhile.
-const ATTEMPTS: usize = 5;
+/// How often a program whose checking was broken off is loaded anew: whoever sends more signals does not mean to ask for
+/// anything.
+const MOST_SIGNALS: usize = 1000;
 
 /// Room for what a verifier says; it keeps the end where there is more (Linux 6.4), or says nothing (before).
 const LOG_BYTES: usize = 1 << 20;
@@ -87,19 +88,7 @@ pub(super) fn load(
 
 /// Has it verified; once more to be told why, where it is refused.
 fn verify(name: &CStr, instructions: &[bpf_insn], license: &CStr) -> Result<OwnedFd, Rejected> {
-    let load = |log: &mut [u8]| {
-        let interrupted = |result: &io::Result<_>| {
-            result.as_ref().is_err_and(|error: &io::Error| error.raw_os_error() == Some(libc::EAGAIN))
-        };
-        let mut result = bpf::load_socket_filter(name, instructions, license, log);
-        for _ in 1..ATTEMPTS {
-            if !interrupted(&result) {
-                break;
-            }
-            result = bpf::load_socket_filter(name, instructions, license, log);
-        }
-        result
-    };
+    let load = |log: &mut [u8]| load_whatever_comes(name, instructions, license, log);
     load(&mut []).or_else(|error| {
         let mut log = vec![0; LOG_BYTES];
         // It may be taken at the second attempt, too.
@@ -108,6 +97,23 @@ fn verify(name: &CStr, instructions: &[bpf_insn], license: &CStr) -> Result<Owne
             Rejected { error, log: text.unwrap_or_default() }
         })
     })
+}
+
+/// The kernel breaks off checking a program when its process gets a signal, be it one that asks for a reload or one that
+/// stops and continues it, and asks to try again (kernel/bpf/verifier.c: `do_check`).
+fn load_whatever_comes(
+    name: &CStr,
+    instructions: &[bpf_insn],
+    license: &CStr,
+    log: &mut [u8],
+) -> io::Result<OwnedFd> {
+    for _ in 0..MOST_SIGNALS {
+        match bpf::load_socket_filter(name, instructions, license, log) {
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
+            result => return result,
+        }
+    }
+    bpf::load_socket_filter(name, instructions, license, log)
 }
 
 /// The kernel does not take the program.
