@@ -122,6 +122,8 @@ impl<D: Destination> Supervisor<D> {
         loop {
             let listing = follower.list().await?;
             self.reconcile(&listing);
+            // By what is there now: a later notice may have waited as long as what lasted.
+            self.tell_what_lasted();
             if let Some(turn) = call.take() {
                 self.pass_on(turn);
             }
@@ -129,7 +131,7 @@ impl<D: Destination> Supervisor<D> {
             let retry_at = self.unsettled.then(|| Instant::now() + RETRY);
             tokio::select! {
                 changed = follower.changed() => changed?,
-                () = at(tell_at) => self.tell_what_lasted(),
+                () = at(tell_at) => {}
                 () = self.changed.notified() => {}
                 Some(turn) = self.calls.recv() => call = Some(turn),
                 () = at(retry_at) => {}
