@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::common::crowd::crowd_of;
 use crate::common::exporter::PORT;
-use crate::common::frames::{frame, send, source, text};
+use crate::common::frames::{frame, send, source, text, wait_tick};
 use crate::common::http::{self, Response, exchange, inflated};
 use crate::common::{Exporter, Namespace, root, veth};
 
@@ -39,6 +39,8 @@ impl<'n> Setting<'n> {
         let frames = [(source(1), 60), (source(2), 100), (source(2), 1514), (RASPBERRY, 60), (group, 60)];
         for (mac, bytes) in frames {
             send(theirs, "peer0", &[frame(mac, bytes)]);
+            // The order in which they spoke is one that can be asked for.
+            wait_tick();
         }
         exporter.wait_frames("mw0", 5.0);
         send(theirs, "peer1", &vec![frame(RASPBERRY, 60); 3]);

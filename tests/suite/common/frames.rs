@@ -1,8 +1,11 @@
 //! Frames on a wire.
 
+use std::os::fd::IntoRawFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pnet_datalink::{Channel, Config, DataLinkSender, MacAddr, NetworkInterface};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::Namespace;
 
@@ -48,6 +51,18 @@ pub(crate) fn send(namespace: &Namespace, interface: &str, frames: &[Vec<u8>]) {
     });
 }
 
+/// Waits until a frame gets another time than one that has been sent: the kernel engine's clock ticks every few
+/// milliseconds, and two frames of one tick are alike in that.
+#[track_caller]
+pub(crate) fn wait_tick() {
+    let now = || {
+        let now = clock_gettime(ClockId::RealtimeCoarse);
+        (now.tv_sec, now.tv_nsec / 1_000_000)
+    };
+    let before = now();
+    super::wait_until("the clock to tick", || now() != before);
+}
+
 /// Sends frames round and round until told to stop; returns how many.
 pub(crate) fn send_until(
     namespace: &Namespace,
@@ -85,7 +100,9 @@ fn sender(interface: &str, index: u32) -> Box<dyn DataLinkSender> {
         ips: Vec::new(),
         flags: 0,
     };
-    let config = Config { promiscuous: false, ..Config::default() };
+    // Not one of pnet's: what other tests start meanwhile would have it too, and never close it.
+    let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None).unwrap();
+    let config = Config { promiscuous: false, socket_fd: Some(socket.into_raw_fd()), ..Config::default() };
     match pnet_datalink::channel(&interface, config).unwrap() {
         Channel::Ethernet(sender, _) => sender,
         _ => panic!("not an Ethernet channel"),
