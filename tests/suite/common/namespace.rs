@@ -149,11 +149,14 @@ fn run(command: &mut Command) -> String {
 /// Namespaces of test runs that were killed before they could remove them.
 fn remove_stale() {
     let Ok(folder) = std::fs::read_dir("/run/netns") else { return };
+    // First: one that is made after a look at who runs would look as if its owner had gone.
+    let names: Vec<String> =
+        folder.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     let running: HashSet<String> = std::fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .collect();
-    for name in folder.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
+    for name in names {
         let owner = name.strip_prefix("mwtest-").and_then(|rest| rest.split('-').next());
         if owner.is_some_and(|owner| !running.contains(owner)) {
             drop(Command::new("ip").args(["netns", "del", &name]).output());
