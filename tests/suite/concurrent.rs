@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::frames::{Stop, source, text};
 use crate::common::inject::{BYTES, Injector, cpus, pin, random_source};
-use crate::common::{Engine, Exporter, Namespace, root, veth};
+use crate::common::{DEADLINE, Engine, Exporter, Namespace, root, veth};
 
 /// Several senders, each on a CPU of its own, send all that `sources` yields for them at the same time; how many
 /// frames that were.
@@ -156,7 +156,7 @@ fn who_is_forgotten_under_load_takes_no_frame_along() {
             if page.interface("expired_sources_total", "mw0") >= deletions {
                 break;
             }
-            assert!(begun.elapsed() < Duration::from_secs(if full { 120 } else { 30 }), "too few deletions");
+            assert!(begun.elapsed() < if full { 2 * DEADLINE } else { DEADLINE }, "too few deletions");
             thread::park_timeout(Duration::from_millis(20));
         }
         drop(stopping);
@@ -182,8 +182,18 @@ fn who_is_forgotten_under_load_takes_no_frame_along() {
 
     // All room is there again.
     let injector = Injector::open(&theirs, "peer0");
-    injector.pour((0..2600).map(|n| random_source(n + 1_000_000)));
-    let page = exporter.wait_frames("mw0", counted + 2600.0);
-    assert_eq!(page.interface("sources", "mw0"), 2500.0);
+    let mut sent = counted;
+    exporter.wait_page("as many as may be", |page| {
+        page.assert_balanced();
+        let tracked = page.interface("sources", "mw0");
+        assert!(tracked <= 2500.0, "{tracked}");
+        // They are forgotten in a second, and on a busy machine a page may take as long.
+        if page.interface("frames_total", "mw0") + page.interface("dropped_frames_total", "mw0")
+            >= sent + dropped
+        {
+            sent += injector.pour((0..2600).map(|n| random_source(n + 1_000_000))) as f64;
+        }
+        tracked == 2500.0
+    });
     assert_eq!(exporter.logged("level=ERROR"), 0, "{}", exporter.log());
 }

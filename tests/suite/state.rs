@@ -138,13 +138,23 @@ fn first_seen_survives_idleness_and_a_change_of_the_interface() {
     }
     let site = Site::new();
     let exporter = site.start("--sources.idle-timeout 1s");
-    site.send(&[1]);
-    let before = exporter.wait_page("the source", |page| time(page, "first", 1).is_some());
+    // On a busy machine it may be forgotten before anybody has looked.
+    let seen = || {
+        exporter.wait_page("the source", |page| {
+            if page.interface("sources", "mw0") == 0.0 {
+                site.send(&[1]);
+            }
+            time(page, "first", 1).is_some()
+        })
+    };
+    let before = seen();
     exporter.wait_page("it to be forgotten", |page| page.interface("sources", "mw0") == 0.0);
-    site.send(&[1]);
-    let page = exporter.wait_page("it to be back", |page| time(page, "first", 1).is_some());
+    let page = seen();
     assert_eq!(first(&page, 1), first(&before, 1));
-    assert_eq!(page.interface("new_sources_total", "mw0"), 2.0);
+    assert!(
+        page.interface("new_sources_total", "mw0") > before.interface("new_sources_total", "mw0"),
+        "it was forgotten"
+    );
     page.assert_balanced();
     site.wait_stored(1);
     drop(exporter);
@@ -449,15 +459,22 @@ fn killed_at_any_moment_it_keeps_what_it_promised() {
             let moment = Duration::from_millis(2_200 + (round * 377) % 1_500);
             let begun = Instant::now();
             let mut last = exporter.scrape();
+            // How slow the machine is: a page, and a write as a state file is written.
+            let mut slowest = Duration::ZERO;
             wait_until("the moment", || {
+                let asked = Instant::now();
                 last = exporter.scrape();
-                begun.elapsed() >= moment
+                let file = fs::File::create(site.folder.path().join("probe")).unwrap();
+                file.set_len(4096).and_then(|()| file.sync_all()).unwrap();
+                fs::File::open(site.folder.path()).and_then(|folder| folder.sync_all()).unwrap();
+                slowest = slowest.max(asked.elapsed());
+                begun.elapsed() >= moment + 2 * slowest
             });
             exporter.signal(Signal::KILL);
             let killed_at = unix_ms() as f64 / 1000.0;
             for (series, first) in last.matching("macwatch_source_first_seen_") {
                 // Two seconds, and what a busy machine takes for a write.
-                if first < killed_at - 2.0 - 0.5 {
+                if first < killed_at - 2.0 - 0.3 - 2.0 * slowest.as_secs_f64() {
                     promised.insert(series.to_owned(), first);
                 }
             }
