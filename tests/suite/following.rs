@@ -26,6 +26,7 @@ fn by_default_what_is_up_and_stands_for_itself() {
     assert!(!exporter.scrape().mentions("mw1"));
     ours.ip("link set mw1 up");
     theirs.ip("link set peer1 up");
+    wait_carrier(&theirs, "peer1");
     exporter.wait_up("mw1");
     send(&theirs, "peer1", &some(1, 3));
     exporter.wait_frames("mw1", 3.0);

@@ -53,7 +53,9 @@ fn curl_shows_our_own_address() {
     let exporter = Exporter::start(&ours, "-i mw0");
     exporter.wait_up("mw0");
     // Nobody answers, so it fails; what it sent is what counts.
-    drop(ours.command("curl").args("-s -m 2 --interface mw0 127.0.0.1".split_whitespace()).output().unwrap());
+    drop(
+        ours.command("curl").args("-s -m 10 --interface mw0 127.0.0.1".split_whitespace()).output().unwrap(),
+    );
     assert!(watch.wait().success());
     assert_eq!(column(&watch.stdout(), 2), [own.trim()]);
     let page = exporter.wait_page("our own address", |page| page.source("mw0", own.trim()).0 > 0.0);
