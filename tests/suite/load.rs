@@ -13,8 +13,8 @@ use crate::common::exporter::PORT;
 use crate::common::http::{ask, connect, connect_from, read_one, read_rest, wait_begun};
 use crate::common::{Exporter, Namespace, root, wait_until};
 
-/// Far more than a page takes, far less than any limit on clients.
-const PROMPT: Duration = Duration::from_secs(4);
+/// Far more than a page takes on a busy machine, less than any limit on clients.
+const PROMPT: Duration = Duration::from_secs(8);
 
 /// Sources that make the page 400 kB long: a hundred pages are fewer bytes than may wait for their readers.
 const FEW: u32 = 1024;
