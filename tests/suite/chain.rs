@@ -225,7 +225,8 @@ fn stranger_is_one_notification<'n>(
     assert!(since.is_some());
     let agreed =
         format!("ALERTS{{alertname=\"{UNKNOWN}\"}} and on (source_mac, address_type) macwatch_source_info");
-    assert_eq!(chain.prometheus.query(&agreed), Some(1.0), "rule and exporter differ about its type");
+    // Else rule and exporter differ about its type.
+    chain.prometheus.wait_value(&agreed, 1.0);
 
     talkers.set(&everybody);
     chain.wait_heard(&mac);
