@@ -193,13 +193,16 @@ fn assert_confined(pid: &str) {
 fn who_is_stuck_is_started_anew() {
     let Some((ours, _theirs)) = wire() else { return };
     let systemd = Systemd::start(&ours, &engine(Engine::under_test()), &[]);
-    systemd.drop_in("WatchdogSec=2s\nRestartSec=100ms\nTimeoutAbortSec=1s");
+    // It says so twice as often, which a busy machine may delay for a while.
+    systemd.drop_in("WatchdogSec=4s\nRestartSec=100ms\nTimeoutAbortSec=1s");
     systemd.run("systemctl start macwatch");
     for (restarts, held) in ["capture", "macwatch"].into_iter().enumerate() {
         // It lives by saying so.
         let first = systemd.show("WatchdogTimestampMonotonic");
         systemd.wait("WatchdogTimestampMonotonic", |now| now != first);
         assert_eq!(systemd.show("NRestarts"), restarts.to_string(), "{}", systemd.log());
+        let stuck = || systemd.log().lines().filter(|line| line.contains("part=captures")).count();
+        let before = stuck();
 
         let main = systemd.main();
         let mut strace = Command::new("strace");
@@ -214,8 +217,7 @@ fn who_is_stuck_is_started_anew() {
         wait_until("systemd to start it anew", || systemd.show("NRestarts") == after);
         systemd.wait("ActiveState", |state| state == "active");
         // Who can still say what is the matter does.
-        let stuck = systemd.log().lines().filter(|line| line.contains("part=captures")).count();
-        assert_eq!(stuck, 1, "{}", systemd.log());
+        assert!(held != "capture" || stuck() > before, "{}", systemd.log());
     }
 }
 
@@ -223,6 +225,8 @@ fn who_is_stuck_is_started_anew() {
 #[track_caller]
 fn thread(pid: &str, name: &str) -> String {
     let mut threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|entry| entry.unwrap().path());
-    let is_it = |path: &std::path::PathBuf| fs::read_to_string(path.join("comm")).unwrap().trim() == name;
+    let is_it = |path: &std::path::PathBuf| {
+        fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name)
+    };
     threads.find(is_it).unwrap().file_name().unwrap().to_str().unwrap().to_owned()
 }
