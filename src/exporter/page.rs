@@ -58,13 +58,16 @@ impl Metrics {
         let begun = Instant::now();
         let (books, mark) = self.sources.numbered_snapshot();
         let captures = self.board.list();
+        // In this order: a page that says that the inventory could be read is made with the one that was.
+        let outcome =
+            self.reloader.outcome().map(|outcome| (outcome.successful(), outcome.success_unix_ms()));
         let inventory = self.known.inventory();
         let mut page = Page::new(format, out);
         let rows = Rows::new(&books, inventory.as_deref());
         rows.write_counters(&mut page, received.unwrap_or(u64::MAX));
         rows.write_times(&mut page);
         rows.write_known(&mut page);
-        self.write_inventory(&mut page, inventory.as_deref());
+        write_inventory(&mut page, inventory.as_deref(), outcome);
         rows.write_info(&mut page, &self.vendors);
         write_captures(&mut page, &captures);
         write_books(&mut page, &books, self.sources.limits().most_per_interface());
@@ -76,25 +79,6 @@ impl Metrics {
         self.process.write(&mut page);
         page.family(SCRAPE_DURATION).add("", begun.elapsed().as_secs_f64());
         page.finish().map(|()| mark)
-    }
-
-    fn write_inventory(&self, page: &mut Page<'_>, inventory: Option<&Inventory>) {
-        let Some((inventory, outcome)) = inventory.zip(self.reloader.outcome()) else { return };
-        page.family(Family::gauge(
-            "macwatch_inventory_entries",
-            "Entries of the inventory, prefixes included.",
-        ))
-        .add("", inventory.len());
-        page.family(Family::gauge(
-            "macwatch_inventory_last_reload_successful",
-            "Whether the inventory could be read when it was last tried; if not, the last good one is used.",
-        ))
-        .add("", outcome.successful());
-        page.family(Family::gauge(
-            "macwatch_inventory_last_reload_success_timestamp_seconds",
-            "Unix time when the inventory in use was read.",
-        ))
-        .add("", Value::Milliseconds(outcome.success_unix_ms()));
     }
 
     fn write_server(&self, page: &mut Page<'_>) {
@@ -126,6 +110,23 @@ impl Metrics {
         ))
         .add("", self.traffic.in_flight());
     }
+}
+
+/// With how the last reading went: whether it succeeded, and when the last one did that did.
+fn write_inventory(page: &mut Page<'_>, inventory: Option<&Inventory>, outcome: Option<(bool, u64)>) {
+    let Some((inventory, (successful, success_unix_ms))) = inventory.zip(outcome) else { return };
+    page.family(Family::gauge("macwatch_inventory_entries", "Entries of the inventory, prefixes included."))
+        .add("", inventory.len());
+    page.family(Family::gauge(
+        "macwatch_inventory_last_reload_successful",
+        "Whether the inventory could be read when it was last tried; if not, the last good one is used.",
+    ))
+    .add("", successful);
+    page.family(Family::gauge(
+        "macwatch_inventory_last_reload_success_timestamp_seconds",
+        "Unix time when the inventory in use was read.",
+    ))
+    .add("", Value::Milliseconds(success_unix_ms));
 }
 
 const SCRAPE_DURATION: Family = Family::gauge(
@@ -263,4 +264,74 @@ fn write_build(page: &mut Page<'_>) {
     ]);
     page.family(Family::info("macwatch_build_info", "What this program was built from. Always 1."))
         .add(&facts, 1u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Moment;
+    use crate::frame::wire::Wire;
+    use crate::mac::Mac;
+    use crate::sources::{Limits, Nobody};
+
+    /// A reader at whose first piece something happens.
+    struct Meanwhile<'m> {
+        text: Vec<u8>,
+        happens: &'m dyn Fn(),
+    }
+
+    impl io::Write for Meanwhile<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.text.is_empty() {
+                (self.happens)();
+            }
+            self.text.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_page_with_the_old_inventory_does_not_say_that_the_new_one_was_read() {
+        let limits =
+            Limits { per_interface: 500, total: 500, idle_timeout: std::time::Duration::from_secs(60) };
+        let sources = Sources::new(limits, Arc::new(Nobody)).unwrap();
+        let mut table = sources.open("eth0");
+        // More than one piece of a page, and the first of them before what is told of the inventory.
+        for n in 0..500u16 {
+            let [a, b] = n.to_be_bytes();
+            table.count(Some(Mac::new([2, 0, 0, 0, a, b])), Wire { frames: 1, bytes: 60 }, Moment::now());
+        }
+        let (file, known) = (tempfile::NamedTempFile::new().unwrap(), Arc::<Known>::default());
+        let list = |text: &str| std::fs::write(file.path(), text).unwrap();
+        list("02:00:00:00:00:01 printer\n");
+        let reloader = Arc::new(Reloader::start(vec![file.path().to_owned()], Arc::clone(&known)).unwrap());
+        list("five\n");
+        reloader.reload("test").unwrap_err();
+        let metrics = Metrics {
+            sources,
+            known,
+            reloader: Arc::clone(&reloader),
+            web_config: None,
+            vendors: Arc::new(Vendors::embedded()),
+            diary: None,
+            board: Arc::default(),
+            traffic: Arc::default(),
+            process: Process::new(),
+        };
+        list("02:00:00:00:00:01 printer\n02:00:00:00:00:02 door\n");
+        let told = || {
+            let mut page = Meanwhile { text: Vec::new(), happens: &|| reloader.reload("test").unwrap() };
+            metrics.render(Format::Text, None, &mut page).unwrap();
+            let page = String::from_utf8(page.text).unwrap();
+            ["entries", "last_reload_successful"].map(|what| {
+                let start = format!("macwatch_inventory_{what} ");
+                page.lines().find_map(|line| line.strip_prefix(&start)).unwrap().to_owned()
+            })
+        };
+        assert_eq!(told(), ["1", "0"]);
+        assert_eq!(told(), ["2", "1"]);
+    }
 }
