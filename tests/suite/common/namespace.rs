@@ -150,8 +150,7 @@ fn run(command: &mut Command) -> String {
 fn remove_stale() {
     let Ok(folder) = std::fs::read_dir("/run/netns") else { return };
     // First: one that is made after a look at who runs would look as if its owner had gone.
-    let names: Vec<String> =
-        folder.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    let names: Vec<String> = folder.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     let running: HashSet<String> = std::fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
