@@ -145,7 +145,7 @@ fn the_silent_are_forgotten_and_their_frames_are_not() {
             expired(page) != before
         });
         let left = std::array::from_fn(|n| expired(&page)[n] - before[n]);
-        send(&theirs, "peer0", &[leaves.clone()]);
+        send(&theirs, "peer0", std::slice::from_ref(&leaves));
         sent.0 += 1.0;
         let page = exporter.wait_page("all frames", |page| {
             page.assert_balanced();

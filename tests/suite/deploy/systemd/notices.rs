@@ -1,5 +1,6 @@
 //! What the service manager is told, word for word: the test is the manager.
 
+use std::io::ErrorKind;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::mpsc;
@@ -21,7 +22,13 @@ impl Manager {
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         thread::spawn(move || {
             let mut bytes = [0; 4096];
-            while let Ok(length) = socket.recv(&mut bytes) {
+            loop {
+                let length = match socket.recv(&mut bytes) {
+                    Ok(length) => length,
+                    // It was stopped for a while.
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    Err(_) => return,
+                };
                 let said = String::from_utf8_lossy(&bytes[..length]);
                 if heard.send(said.lines().map(ToOwned::to_owned).collect()).is_err() {
                     return;
