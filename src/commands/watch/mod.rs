@@ -30,8 +30,9 @@ use print::Printer;
 /// queue, which counts those that it drops.
 const WAITING: usize = 4096;
 
-/// How long the last lines may take to be printed.
-const LAST_LINES: Duration = Duration::from_secs(2);
+/// How long the last lines may take to be printed: two seconds, in parts, so that a process that is not run meanwhile has
+/// not waited for all of them.
+const LAST_LINES: (u32, Duration) = (40, Duration::from_millis(50));
 
 /// One read from an interface.
 #[derive(Clone, Debug)]
@@ -107,12 +108,20 @@ pub(super) async fn run(args: &WatchArgs) -> Result<(), Failure> {
     }
     let dropped = board.list().iter().map(|capture| capture.dropped_frames()).sum();
     // Ends the capture threads, and with the last sender the printer.
-    let ending = tokio::task::spawn_blocking(move || {
+    let mut ending = tokio::task::spawn_blocking(move || {
         drop(supervisor);
         thread.join()
     });
     // A reader who has stopped reading holds up the printer, and that the capture threads.
-    let ended = tokio::time::timeout(LAST_LINES, ending).await.map_err(|_| {
+    let (parts, part) = LAST_LINES;
+    let mut ended = None;
+    for _ in 0..parts {
+        ended = tokio::time::timeout(part, &mut ending).await.ok();
+        if ended.is_some() {
+            break;
+        }
+    }
+    let ended = ended.ok_or_else(|| {
         Failure::Cannot("nobody reads stdout: ended without the last lines and the summary".to_owned())
     })?;
     let Ok(Ok((result, summary))) = ended else {
