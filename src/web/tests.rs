@@ -184,10 +184,20 @@ fn answer(client: &mut TcpStream) -> (String, Vec<u8>) {
     (head.lines().next().unwrap().to_owned(), body)
 }
 
+/// A process that was stopped and continued has its waits interrupted.
+fn uninterrupted<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match attempt() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 /// Waits until the server closes. Nothing may arrive before.
 #[track_caller]
 fn wait_closed(client: &mut TcpStream) {
-    match client.read(&mut [0; 64]) {
+    match uninterrupted(|| client.read(&mut [0; 64])) {
         Ok(0) => {}
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
         other => panic!("not closed: {other:?}"),
@@ -199,7 +209,7 @@ fn wait_closed(client: &mut TcpStream) {
 fn is_open(client: &mut TcpStream) -> bool {
     // It may be closed by now, which shows when something is read.
     drop(client.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: test\r\n\r\n"));
-    let open = client.peek(&mut [0]).is_ok_and(|read| read == 1);
+    let open = uninterrupted(|| client.peek(&mut [0])).is_ok_and(|read| read == 1);
     if open {
         assert_eq!(answer(client).0, "http/1.1 200 ok");
     }
@@ -259,9 +269,12 @@ fn idle_time_begins_anew_with_each_answer() {
 /// Lets time pass while the server has nothing to say.
 #[track_caller]
 fn pause(mut client: &TcpStream, time: Duration) {
-    client.set_read_timeout(Some(time)).unwrap();
-    let read = client.read(&mut [0; 64]);
-    assert!(read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "the server closed or spoke");
+    let begun = Instant::now();
+    client.set_read_timeout(Some(time / 10)).unwrap();
+    while begun.elapsed() < time {
+        let read = uninterrupted(|| client.read(&mut [0; 64]));
+        assert!(read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "the server closed or spoke");
+    }
     client.set_read_timeout(Some(DEADLINE)).unwrap();
 }
 
@@ -273,7 +286,7 @@ fn trickle(mut client: TcpStream) {
     drop(client.write_all(b"GET / HTTP/1.1\r\nX: "));
     loop {
         assert!(begun.elapsed() < DEADLINE, "a head may take for ever");
-        match client.read(&mut [0; 64]) {
+        match uninterrupted(|| client.read(&mut [0; 64])) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Ok(0) => return,
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return,
