@@ -62,6 +62,8 @@ pub struct Reloader {
     outcome: Outcome,
     /// How the files looked just before they were last read.
     seen: Mutex<Seen>,
+    /// One reading at a time: of two, the older list could be the one that stays.
+    reading: Mutex<()>,
 }
 
 impl Reloader {
@@ -72,7 +74,7 @@ impl Reloader {
     /// All that is wrong: everything unknown would be a storm of alerts, and nobody unknown blindness.
     pub fn start(files: Vec<PathBuf>, known: Arc<Known>) -> Result<Self, Vec<Fault>> {
         let outcome = Outcome { successful: AtomicBool::new(true), success_unix_ms: AtomicU64::new(0) };
-        let reloader = Self { files, known, outcome, seen: Mutex::default() };
+        let reloader = Self { files, known, outcome, seen: Mutex::default(), reading: Mutex::default() };
         if !reloader.files.is_empty() {
             let entries = reloader.take(reloader.load()?);
             tracing::info!(entries, "inventory read");
@@ -118,6 +120,7 @@ impl Reloader {
         if self.files.is_empty() {
             return Ok(());
         }
+        let _alone = self.reading.lock();
         let result = match self.read() {
             Ok(entries) => {
                 tracing::info!(cause, entries, "inventory reloaded");
