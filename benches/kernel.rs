@@ -99,7 +99,8 @@ impl Program {
         let engine = Arc::new(engine.unwrap());
         let mut share = engine.share().unwrap();
         share.target(LOOPBACK);
-        Loaded { engine, share, is_whole: self.object.is_none() }
+        let slots = u32::try_from(room + RESERVED).unwrap();
+        Loaded { engine, share, slots, is_whole: self.object.is_none() }
     }
 
     /// Tables with room for all, in which these sources are known.
@@ -115,6 +116,7 @@ impl Program {
 struct Loaded {
     engine: Arc<Engine>,
     share: Share,
+    slots: u32,
     /// Experiments may leave parts out.
     is_whole: bool,
 }
@@ -142,9 +144,7 @@ impl Loaded {
         if !self.is_whole {
             return;
         }
-        // Slots that there are not count nothing.
-        let slots = 0..MOST + u32::try_from(RESERVED).unwrap();
-        let counted: u64 = slots.map(|slot| self.share.read(slot).frames).sum();
+        let counted: u64 = (0..self.slots).map(|slot| self.share.read(slot).frames).sum();
         let outside = self.share.outside();
         assert_eq!(counted + outside.untracked_frames + outside.runt_frames, frames);
     }
