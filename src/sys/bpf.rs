@@ -83,7 +83,7 @@ pub(crate) fn load_socket_filter(
     if !log.is_empty() {
         wanted.log_level = 1;
         wanted.log_size = length(log)?;
-        wanted.log_buf = ptr::from_mut(log).addr() as u64;
+        wanted.log_buf = ptr::from_mut(log).expose_provenance() as u64;
     }
     // SAFETY: the kernel reads so many instructions and the license up to its zero byte, and writes no more than the
     // log's size into it. All three are borrowed until it returns.
@@ -149,8 +149,9 @@ unsafe fn call(command: bpf_cmd, request: &mut bpf_attr) -> io::Result<i64> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// Exposed, for the kernel uses it: what is behind an address that is only a number counts as not used by anybody.
 fn address<T: ?Sized>(of: &T) -> u64 {
-    ptr::from_ref(of).addr() as u64
+    ptr::from_ref(of).expose_provenance() as u64
 }
 
 fn number(of: impl AsFd) -> u32 {
