@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use super::roll::Turn;
 use super::watched::Watched;
 use crate::interface::Interface;
 
@@ -30,9 +31,20 @@ pub(super) struct Leaving<S> {
     pub(super) ended: Option<(Watched<S>, bool)>,
     /// It has been waited for in vain.
     pub(super) is_late: bool,
+    /// Whoever wants to know whether all come round waits for it, too.
+    pub(super) turn: Option<Turn>,
 }
 
 impl<S> Leaving<S> {
+    pub(super) fn new(
+        name: String,
+        index: Option<u32>,
+        released: Released,
+        ended: Option<(Watched<S>, bool)>,
+    ) -> Self {
+        Self { name, index, released, ended, is_late: false, turn: None }
+    }
+
     /// Whether it is over, in so much time. Who is late is not waited for again.
     pub(super) fn is_over(&self, patience: Duration) -> bool {
         self.released.wait(if self.is_late { Duration::ZERO } else { patience })

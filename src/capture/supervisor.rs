@@ -343,8 +343,10 @@ impl<D: Destination> Supervisor<D> {
         }
     }
 
-    fn pass_on(&self, turn: Turn) {
+    fn pass_on(&mut self, turn: Turn) {
         self.watched.values().for_each(|watched| watched.worker.answer(turn.clone()));
+        // A thread that is to end hears no more of it.
+        self.leaving.iter_mut().for_each(|leaving| leaving.turn = Some(turn.clone()));
     }
 
     fn tell_what_lasted(&mut self) {

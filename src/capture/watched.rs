@@ -73,7 +73,7 @@ impl<S: Sink> Watched<S> {
     pub(super) fn let_go(&mut self, name: &str) -> Option<Leaving<S>> {
         let index = self.index.take()?;
         let released = self.worker.release();
-        Some(Leaving { name: name.to_owned(), index: Some(index), released, ended: None, is_late: false })
+        Some(Leaving::new(name.to_owned(), Some(index), released, None))
     }
 
     /// Captures no longer at all. `deleted`: the interface has gone.
@@ -81,6 +81,6 @@ impl<S: Sink> Watched<S> {
         let released = self.worker.end()?;
         let name = self.status.interface().to_owned();
         let index = self.index;
-        Some(Leaving { name, index, released, ended: Some((self, deleted)), is_late: false })
+        Some(Leaving::new(name, index, released, Some((self, deleted))))
     }
 }

@@ -4,6 +4,7 @@
 //! strace keeps each system call that names one of them for longer than a test takes.
 
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -102,12 +103,10 @@ fn a_reload_that_is_asked_for_early_comes_later() {
     exporter.wait_ready();
 }
 
-/// A driver that hangs keeps the thread of its interface in the kernel, just when that is to let go of it.
-#[test]
-fn a_capture_that_hangs_holds_up_no_other() {
-    let Some((ours, theirs)) = wire() else { return };
-    let exporter = Exporter::start(&ours, "-i mw0 -i mw*");
-    exporter.wait_up("mw0");
+/// From now on the thread that captures hangs as soon as it is to let go of its interface: a driver may keep it in the
+/// kernel.
+#[track_caller]
+fn hang_capture(exporter: &Exporter<'_>) -> Program {
     let mut tasks = fs::read_dir(format!("/proc/{}/task", exporter.pid())).unwrap();
     let thread = tasks.find_map(|task| {
         let task = task.unwrap();
@@ -116,7 +115,7 @@ fn a_capture_that_hangs_holds_up_no_other() {
     let mut strace = Command::new("strace");
     let inject = "inject=setsockopt:delay_enter=3600000000:when=1";
     strace.args(["-qq", "-e", "trace=setsockopt", "-e", inject, "-p"]).arg(thread.unwrap());
-    let mut strace = Program::spawn(&mut strace);
+    let strace = Program::spawn(&mut strace);
     let status = format!("/proc/{}/task", exporter.pid());
     wait_until("the thread to be traced", || {
         let mut tasks = fs::read_dir(&status).unwrap();
@@ -125,6 +124,16 @@ fn a_capture_that_hangs_holds_up_no_other() {
             status.is_ok_and(|status| !status.contains("TracerPid:\t0\n"))
         })
     });
+    strace
+}
+
+/// A driver that hangs keeps the thread of its interface just when that is to let go of it.
+#[test]
+fn a_capture_that_hangs_holds_up_no_other() {
+    let Some((ours, theirs)) = wire() else { return };
+    let exporter = Exporter::start(&ours, "-i mw0 -i mw*");
+    exporter.wait_up("mw0");
+    let mut strace = hang_capture(&exporter);
     ours.ip("link set mw0 name mw1");
     wait_until("the thread to hang", || strace.stderr().contains("setsockopt("));
     // The other name has to wait for it, and nothing else has.
@@ -141,4 +150,28 @@ fn a_capture_that_hangs_holds_up_no_other() {
     send(&theirs, "peer0", &[frame(source(1), 60), frame(source(1), 60)]);
     let page = exporter.wait_frames("mw1", 2.0);
     assert_eq!((page.interface("frames_total", "mw0"), page.interface("frames_total", "mw1")), (0.0, 2.0));
+}
+
+/// Who is to end and does not is stuck as well, though nobody captures under its name meanwhile.
+#[test]
+fn a_capture_that_hangs_on_its_way_out_is_no_sign_of_life() {
+    let Some((ours, _theirs)) = wire() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let _manager = UnixDatagram::bind(&path).unwrap();
+    let mut command = ours.command(BINARY);
+    // A quarter of it is longer than others wait for who hangs.
+    command.args(["-i", "mw*"]).env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "6000000");
+    let exporter = Exporter::spawn(&ours, command);
+    exporter.wait_ready();
+    exporter.wait_up("mw0");
+    let mut strace = hang_capture(&exporter);
+    ours.ip("link del mw0");
+    wait_until("it to be told of", || exporter.logged("its capture thread is stuck") == 1);
+    wait_until("no sign of life", || exporter.logged("part=captures") > 0);
+    assert_eq!(exporter.logged("no longer stuck"), 0, "{}", exporter.log());
+
+    strace.signal(Signal::TERM);
+    strace.wait();
+    wait_until("a sign of life", || exporter.logged("no longer stuck") > 0);
 }
