@@ -1,8 +1,11 @@
 //! What a thread has been told to let go of, and how that is waited for.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use super::roll::Turn;
 use super::watched::Watched;
@@ -18,6 +21,16 @@ impl Released {
     fn wait(&self, patience: Duration) -> bool {
         // Nothing is ever sent: this is how the end of it is heard of.
         self.0.recv_timeout(patience) == Err(RecvTimeoutError::Disconnected)
+    }
+}
+
+/// Wakes the supervisor when it is dropped.
+#[derive(Debug)]
+pub(super) struct Ring(pub(super) Arc<Notify>);
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.0.notify_one();
     }
 }
 

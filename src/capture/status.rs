@@ -154,6 +154,11 @@ impl Status {
         self.changed.notify_one();
     }
 
+    /// What is rung when a capture begins or ends.
+    pub(super) fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
+    }
+
     pub(super) fn count_rebind(&self) {
         self.rebinds.fetch_add(1, Ordering::Relaxed);
     }

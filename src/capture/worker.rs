@@ -16,7 +16,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
-use super::leaving::Released;
+use super::leaving::{Released, Ring};
 use super::roll::Turn;
 use super::{PacketSocket, Status};
 use crate::clock::{Moment, until};
@@ -95,10 +95,11 @@ impl<S: Sink> Worker<S> {
             bound_before: false,
         };
         // The kernel shows the first fifteen bytes of a thread's name.
-        let name = "capture".to_owned();
         let (until_ended, running) = mpsc::channel();
-        let thread = thread::Builder::new().name(name).spawn(move || {
-            // Dropped in the other order: last, so that all has gone when its end is heard of.
+        let ring = Ring(capture.status.changed());
+        let thread = thread::Builder::new().name("capture".to_owned()).spawn(move || {
+            // Dropped in the other order: all has gone when its end is heard of, and that before anybody is woken for it.
+            let _ring = ring;
             let _until_ended: Sender<Infallible> = until_ended;
             let mut capture = capture;
             capture.run();
@@ -394,3 +395,6 @@ enum Verdict {
     LostFrame,
     Stop(Pause),
 }
+
+#[cfg(test)]
+mod tests;
