@@ -22,7 +22,7 @@ use crate::sys::bpf;
 /// anything.
 const MOST_SIGNALS: usize = 1000;
 
-/// Room for what a verifier says; it keeps the end where there is more (Linux 6.4), or says nothing (before).
+/// Room for what a verifier says. Where that is more, its end is kept (Linux 6.4), or its beginning (before).
 const LOG_BYTES: usize = 1 << 20;
 
 /// The maps, by name.
