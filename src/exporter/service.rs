@@ -22,8 +22,9 @@ use crate::capture::{Link, Roll, Status};
 use crate::exposition::Format;
 use crate::systemd::Manager;
 
-/// How things are is told at least so often, if it has changed.
+/// How things are is told at least so often, if it has changed; at first sooner, for whoever has just started it and looks.
 const NEWS: Duration = Duration::from_secs(60);
+const FIRST_NEWS: Duration = Duration::from_secs(4);
 
 /// While it is not ready, systemd is asked for more time so often, and for so much; the first time soon, for whoever
 /// looks at the line.
@@ -105,12 +106,13 @@ impl Service {
         let watchdog = self.manager.watchdog();
         // Twice in the time that it allows, as sd_watchdog_enabled(3) advises.
         let beat = watchdog.map_or(NEWS, |watchdog| NEWS.min(watchdog / 2));
-        let mut due = Instant::now();
+        let (mut due, mut news) = (Instant::now(), FIRST_NEWS);
         loop {
             tokio::select! {
                 _ = looked.changed() => {}
                 () = sleep_until(due) => {
-                    due = Instant::now() + beat;
+                    due = Instant::now() + beat.min(news);
+                    news = beat.min(news * 2);
                     // Half of what is left is for the log to say why.
                     if watchdog.is_some() && self.is_alive(&roll, beat / 2).await {
                         self.manager.alive();
