@@ -48,7 +48,7 @@ pub(super) async fn run(args: &ServeArgs) -> Result<(), Failure> {
         let lines: Vec<String> = faults.iter().map(|fault| format!("web configuration: {fault}")).collect();
         Failure::Cannot(lines.join("\nmacwatch: "))
     })?;
-    warn_if_open(&listeners, web_config.as_ref());
+    warn_if_open(&listeners, &config.listen, web_config.as_ref());
     let web_config = web_config.map(Arc::new);
     let diary = config.state.map(|path| {
         Diary::open(&path, Arc::clone(&known)).map(Arc::new).map_err(|error| {
@@ -155,17 +155,21 @@ fn bind(address: &ListenAddress) -> Result<Vec<TcpListener>, Failure> {
 }
 
 /// Says once that anybody may read the page, where that may not be meant.
-fn warn_if_open(listeners: &[TcpListener], web_config: Option<&WebConfig>) {
+fn warn_if_open(listeners: &[TcpListener], listen: &Listen, web_config: Option<&WebConfig>) {
     let closed = web_config.is_some_and(|web| web.security().has_tls() || web.security().has_users());
     let everywhere =
         |listener: &&TcpListener| listener.local_addr().is_ok_and(|real| real.ip().is_unspecified());
     if let Some(listener) = listeners.iter().find(everywhere).filter(|_| !closed)
         && let Ok(address) = listener.local_addr()
     {
+        let closing = match listen {
+            Listen::Passed => "ListenStream=127.0.0.1:10148 in its socket unit",
+            Listen::Addresses(_) => "--web.listen-address 127.0.0.1:10148",
+        };
         tracing::warn!(
             %address,
             "whoever reaches this port can read who is there: no TLS, no authentication, all addresses; \
-             --web.config.file adds them, and --web.listen-address 127.0.0.1:10148 closes it to others"
+             --web.config.file adds them, and {closing} closes it to others"
         );
     }
 }
