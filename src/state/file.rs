@@ -244,6 +244,8 @@ impl fmt::Display for InUse {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
 
     /// Waits for it: a program that another test is just starting has, for a moment, all that is open here, locks too.
@@ -347,14 +349,7 @@ mod tests {
         let mut file = claim(&path);
         assert!(file.load().is_err() && file.is_strange().unwrap());
         fs::remove_dir(&path).unwrap();
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &path,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-            0,
-        )
-        .unwrap();
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         assert!(file.load().is_err() && file.is_strange().unwrap());
     }
 
