@@ -1,6 +1,7 @@
 //! How it ends: soon, with everybody served, and on the spot for whoever cannot wait.
 
 use std::io::Write as _;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -81,16 +82,22 @@ fn is_read_to_the_end(signal: Signal) -> bool {
     true
 }
 
+/// One with a client that has asked for a large page and does not read it.
+fn kept<'n>(ours: &'n Namespace, theirs: &Namespace) -> (Exporter<'n>, TcpStream) {
+    let exporter = crowded(ours, theirs, "");
+    let stuck = connect(ours, PORT).unwrap();
+    ask(&stuck, "GET", "/metrics");
+    wait_begun(&stuck);
+    (exporter, stuck)
+}
+
 #[test]
 fn who_does_not_read_does_not_keep_it() {
     if !root() {
         return;
     }
     let (ours, theirs) = (Namespace::new(), Namespace::new());
-    let mut exporter = crowded(&ours, &theirs, "");
-    let stuck = connect(&ours, PORT).unwrap();
-    ask(&stuck, "GET", "/metrics");
-    wait_begun(&stuck);
+    let (mut exporter, _stuck) = kept(&ours, &theirs);
     let begun = Instant::now();
     exporter.signal(Signal::TERM);
     assert_eq!(exporter.wait().code(), Some(0));
@@ -110,10 +117,7 @@ fn a_second_signal_ends_it_at_once() {
     ] {
         let in_time = || {
             let (ours, theirs) = (Namespace::new(), Namespace::new());
-            let mut exporter = crowded(&ours, &theirs, "");
-            let stuck = connect(&ours, PORT).unwrap();
-            ask(&stuck, "GET", "/metrics");
-            wait_begun(&stuck);
+            let (mut exporter, _stuck) = kept(&ours, &theirs);
             let begun = Instant::now();
             exporter.signal(first);
             wait_until("it to stop", || exporter.logged("msg=\"stopping") > 0);
