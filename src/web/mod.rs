@@ -31,6 +31,7 @@ mod resource;
 mod routes;
 mod scrapers;
 mod secure;
+mod spare;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -41,9 +42,11 @@ use std::future::Future;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
@@ -56,6 +59,7 @@ use places::Places;
 use render::Renderer;
 use resource::Makers;
 use scrapers::Scrapers;
+use spare::Spare;
 use unread::{Spell, Unread};
 
 /// After an accept error (out of descriptors) the next attempt waits this long.
@@ -185,7 +189,8 @@ impl Server {
 ///
 /// # Errors
 ///
-/// If a listener cannot be handed to the runtime. After that nothing ends it but `shutdown`.
+/// If a listener cannot be handed to the runtime, or no descriptor can be had for a client. After that nothing ends it
+/// but `shutdown`.
 pub async fn serve(
     listeners: Vec<std::net::TcpListener>,
     site: Site,
@@ -208,6 +213,8 @@ async fn serve_with(
             TcpListener::from_std(listener)
         })
         .collect::<io::Result<Vec<_>>>()?;
+    let mut spare = Spare::default();
+    put_by(&mut spare, &listeners)?;
     for listener in &listeners {
         tracing::info!(address = %listener.local_addr()?, "listening");
     }
@@ -215,36 +222,55 @@ async fn serve_with(
     let (mut refusing, mut giving_way, mut first) = (false, Spell::default(), 0);
     tokio::pin!(shutdown);
     loop {
-        tokio::select! {
+        let mut accepted = tokio::select! {
             () = &mut shutdown => break,
-            accepted = accept(&listeners, &mut first) => match accepted {
-                Ok(stream) => {
-                    if std::mem::take(&mut refusing) {
-                        tracing::info!("accepting connections again");
-                    }
-                    connections.add(stream);
-                    // Those that are open have their turn before the next, and one that was closed gives its descriptor
-                    // back.
-                    tokio::task::yield_now().await;
+            accepted = std::future::poll_fn(|context| poll_accept(&listeners, &mut first, context)) => accepted,
+        };
+        if accepted.as_ref().is_err_and(is_out_of_files) {
+            spare.let_go();
+            let again =
+                std::future::poll_fn(|context| Poll::Ready(poll_accept(&listeners, &mut first, context)));
+            match again.await {
+                Poll::Ready(again) => accepted = again,
+                // The kernel takes a descriptor before it looks whether anybody is there (net/socket.c: `__sys_accept4_file`).
+                Poll::Pending => {
+                    drop(put_by(&mut spare, &listeners));
+                    continue;
                 }
-                // A client that gave up before its turn is no failure of ours.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) if is_out_of_files(&error) && connections.give_way() => {
-                    if giving_way.begins(Instant::now()) {
-                        tracing::warn!(%error, open = connections.open(), "closing connections to accept others");
-                    }
-                    // It has its descriptor until then.
-                    tokio::task::yield_now().await;
-                }
-                Err(error) => {
-                    // Out of descriptors, mostly: one line, however long it lasts.
-                    if !std::mem::replace(&mut refusing, true) {
-                        tracing::warn!(%error, open = connections.open(), "cannot accept connections");
-                    }
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
+            }
         }
+        match accepted {
+            Ok(stream) => {
+                if std::mem::take(&mut refusing) {
+                    tracing::info!("accepting connections again");
+                }
+                connections.add(stream);
+                // Those that are open have their turn before the next, and one that was closed gives its descriptor
+                // back.
+                tokio::task::yield_now().await;
+            }
+            // A client that gave up before its turn is no failure of ours.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) if is_out_of_files(&error) && !is_anybody_there(&listeners) => {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+            Err(error) if is_out_of_files(&error) && connections.give_way() => {
+                if giving_way.begins(Instant::now()) {
+                    tracing::warn!(%error, open = connections.open(), "closing connections to accept others");
+                }
+                // It has its descriptor until then.
+                tokio::task::yield_now().await;
+            }
+            Err(error) => {
+                // Out of descriptors, mostly: one line, however long it lasts.
+                if !std::mem::replace(&mut refusing, true) {
+                    tracing::warn!(%error, open = connections.open(), "cannot accept connections");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        // If none is left: after the next client.
+        drop(put_by(&mut spare, &listeners));
     }
     drop(listeners);
     connections.finish().await;
@@ -256,18 +282,30 @@ fn is_out_of_files(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
+/// Puts a descriptor by for the next client.
+fn put_by(spare: &mut Spare, listeners: &[TcpListener]) -> io::Result<()> {
+    listeners.first().map_or(Ok(()), |listener| spare.put_by(listener))
+}
+
+/// Whether a client waits to be accepted.
+fn is_anybody_there(listeners: &[TcpListener]) -> bool {
+    let mut waiting: Vec<_> = listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)).collect();
+    poll(&mut waiting, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
 /// The next connection on any of the listeners, which have their turns: a flood on one keeps nobody from another. The
 /// one that is looked at first is behind that of the last connection.
-async fn accept(listeners: &[TcpListener], first: &mut usize) -> io::Result<TcpStream> {
-    std::future::poll_fn(|context| {
-        for step in 0..listeners.len() {
-            let at = (*first + step) % listeners.len();
-            if let std::task::Poll::Ready(accepted) = listeners[at].poll_accept(context) {
-                *first = at + 1;
-                return std::task::Poll::Ready(accepted.map(|(stream, _)| stream));
-            }
+fn poll_accept(
+    listeners: &[TcpListener],
+    first: &mut usize,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<TcpStream>> {
+    for step in 0..listeners.len() {
+        let at = (*first + step) % listeners.len();
+        if let Poll::Ready(accepted) = listeners[at].poll_accept(context) {
+            *first = at + 1;
+            return Poll::Ready(accepted.map(|(stream, _)| stream));
         }
-        std::task::Poll::Pending
-    })
-    .await
+    }
+    Poll::Pending
 }

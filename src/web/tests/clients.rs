@@ -125,7 +125,8 @@ fn listeners_have_their_turns() {
         let _clients = at.map(|address| TcpStream::connect(address).unwrap());
         let (mut first, mut order) = (0, Vec::new());
         for _ in 0..3 {
-            let stream = accept(&listeners, &mut first).await.unwrap();
+            let stream =
+                std::future::poll_fn(|context| poll_accept(&listeners, &mut first, context)).await.unwrap();
             order.push(at.iter().position(|one| *one == stream.local_addr().unwrap()).unwrap());
         }
         assert_eq!(order, [0, 4, 0]);

@@ -18,9 +18,7 @@ fn server() -> (mpsc::Sender<()>, Arc<Server>) {
 
 /// Has its turn, or waits for it.
 async fn begin(asking: &mut (impl Future + Unpin)) {
-    let pending = std::future::poll_fn(|context| {
-        std::task::Poll::Ready(std::pin::Pin::new(&mut *asking).poll(context))
-    });
+    let pending = std::future::poll_fn(|context| Poll::Ready(std::pin::Pin::new(&mut *asking).poll(context)));
     assert!(pending.await.is_pending());
 }
 
