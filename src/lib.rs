@@ -74,7 +74,8 @@
 //! | clients do not read their answers | beyond 64 MiB of these, and of what each takes besides, the connections that have been at it longest; those of scrapers last |
 //! | more connections than there may be | one of the client that has most, idle longest; never a scraper's |
 //! | a client floods the server | that client: others have their turns in between |
-//! | few descriptors are allowed | connections: half of what is free is kept for the work |
+//! | few descriptors are allowed | the kernel engine, where its tables would leave too few; connections: half of what is free is kept for the work |
+//! | all descriptors are taken | connections: one is put by, and whoever is idle longest gives way; never a scraper |
 //! | the web configuration or a certificate is broken | its news: what held before holds on, and a metric says so; at the start: exit 1 |
 //! | a TLS handshake fails | that connection |
 //! | more wrong passwords than can be compared | those requests: 503; right ones that are remembered do not wait |

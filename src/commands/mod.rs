@@ -47,9 +47,20 @@ impl From<Invalid> for Failure {
     }
 }
 
+/// What to do where descriptors are lacking.
+const MORE_FILES: &str = "; raise the limit on open files (ulimit -n)";
+
+/// Whether that is why it failed.
+fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
 /// What was tried, for an error that says only why it failed.
 fn cannot(what: impl fmt::Display) -> impl FnOnce(io::Error) -> Failure {
-    move |error| Failure::Cannot(format!("cannot {what}: {error}"))
+    move |error| {
+        let remedy = if is_out_of_files(&error) { MORE_FILES } else { "" };
+        Failure::Cannot(format!("cannot {what}: {error}{remedy}"))
+    }
 }
 
 /// Does what was asked for.
@@ -134,13 +145,12 @@ fn real_name<'a>(other: &str, interfaces: &'a [Interface]) -> Option<Cow<'a, str
 }
 
 fn follow() -> Result<Follower, Failure> {
-    Follower::open().map_err(|error| {
-        let remedy = if error.raw_os_error() == Some(libc::EAFNOSUPPORT) {
-            "; a sandbox forbids it (systemd: RestrictAddressFamilies=AF_NETLINK)"
-        } else {
-            ""
-        };
-        Failure::Cannot(format!("cannot open a netlink socket to list interfaces: {error}{remedy}"))
+    let what = "open a netlink socket to list interfaces";
+    Follower::open().map_err(|error| match error.raw_os_error() {
+        Some(libc::EAFNOSUPPORT) => Failure::Cannot(format!(
+            "cannot {what}: {error}; a sandbox forbids it (systemd: RestrictAddressFamilies=AF_NETLINK)"
+        )),
+        _ => cannot(what)(error),
     })
 }
 

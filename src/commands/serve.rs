@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::shutdown::Shutdown;
-use super::{Failure, cannot, drop_privileges, prepare};
+use super::{Failure, MORE_FILES, cannot, drop_privileges, is_out_of_files, prepare};
 use crate::build;
 use crate::capture::Hearing;
 use crate::capture::kernel::{self, Wants};
@@ -148,6 +148,7 @@ fn bind(address: &ListenAddress) -> Result<Vec<TcpListener>, Failure> {
             ErrorKind::PermissionDenied => {
                 "; ports below 1024 take CAP_NET_BIND_SERVICE: choose a higher one"
             }
+            _ if is_out_of_files(&error) => MORE_FILES,
             _ => "; see --web.listen-address",
         };
         Failure::Cannot(format!("cannot listen on {address}: {}{remedy}", plain(&error)))

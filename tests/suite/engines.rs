@@ -45,10 +45,20 @@ fn without_memory(namespace: &Namespace) -> Command {
     refused(namespace, "ENOMEM")
 }
 
-/// Room for what it takes to start, and not for a dozen tables too.
+/// Room for what it takes to serve, and not for a dozen tables too.
 fn without_descriptors(namespace: &Namespace) -> Command {
-    let mut command = namespace.command("prlimit");
-    command.args(["--nofile=22:22", BINARY]);
+    with_descriptors(namespace, 26)
+}
+
+/// So many and no more, whatever the tests themselves have inherited.
+fn with_descriptors(namespace: &Namespace, most: u32) -> Command {
+    const LIMIT: &str = "import os, resource, sys\n\
+        most = int(sys.argv[1])\n\
+        os.closerange(3, 1 << 16)\n\
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))\n\
+        os.execv(sys.argv[2], sys.argv[2:])";
+    let mut command = namespace.command("python3");
+    command.args(["-c", LIMIT, &most.to_string(), BINARY]);
     command
 }
 
@@ -174,6 +184,36 @@ fn who_insists_is_told_the_same_and_nothing_is_served() {
         assert!(!said.contains(FALLEN), "{said}");
         assert_eq!(program.stdout(), "");
     }
+}
+
+/// However few there are: it serves, or says why it cannot.
+#[test]
+fn nobody_keeps_the_last_descriptor_from_a_scraper() {
+    let Some((ours, _theirs)) = wire() else { return };
+    let (mut served, mut refused) = (0, 0);
+    for most in (8..=24).chain([32, 36, 37, 38, 39, 48]) {
+        let mut command = with_descriptors(&ours, most);
+        command.args("--capture.engine auto -i mw0 --web.listen-address 127.0.0.1:10148".split(" "));
+        let mut program = Program::spawn(&mut command);
+        wait_until("it to serve or to end", || {
+            program.ended().is_some() || program.stderr().contains("msg=listening")
+        });
+        let Some(status) = program.ended() else {
+            let page = ours.run("curl -sS -f -m 20 http://127.0.0.1:10148/metrics");
+            assert!(page.contains("macwatch_build_info"), "{most}: {page}");
+            served += 1;
+            continue;
+        };
+        let said = program.stderr();
+        assert_eq!(status.code(), Some(1), "{most}: {said}");
+        let told: Vec<_> = said.lines().filter(|line| !line.starts_with("time=")).collect();
+        assert!(
+            told.len() == 1 && told[0].starts_with("macwatch: cannot ") && told[0].contains("open files"),
+            "{most}: {said}"
+        );
+        refused += 1;
+    }
+    assert!(served > 10 && refused > 2, "{served} served, {refused} refused");
 }
 
 /// Tables for more sources than can be numbered are refused before the kernel is asked.

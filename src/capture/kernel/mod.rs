@@ -29,6 +29,7 @@ use std::{fs, io, thread};
 
 use aya::maps::{HashMap, Map, MapData, Queue};
 use parking_lot::Mutex;
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::Direction;
@@ -65,6 +66,10 @@ const ANYBODYS: (u32, u32) = (6, 0);
 
 /// CPUs that have a column of their own; those beyond share one.
 const MOST_COLUMNS: u32 = 64;
+
+/// Descriptors that must be left for all else, such as sockets to capture and to listen with: an exporter without these
+/// tables is better than one that nobody can read.
+const LEFT_OVER: usize = 16;
 
 static PROGRAM: &[u8] = aya::include_bytes_aligned!("../count.bpf.o");
 
@@ -127,8 +132,12 @@ impl Engine {
         if cfg!(not(all(target_endian = "little", target_pointer_width = "64"))) {
             return Err(Refusal::unfit("it is made for little-endian machines of 64 bits"));
         }
+        let left =
+            (0..LEFT_OVER).map(|_| Ok(eventfd(0, EventfdFlags::CLOEXEC)?)).collect::<io::Result<Vec<_>>>();
+        let left = left.map_err(|error| Refusal::of(&error))?;
         let engine = Self::try_load(object, wants, columns()).map_err(|error| Refusal::of(&*error))?;
         engine.try_attach()?;
+        drop(left);
         Ok(engine)
     }
 
