@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
-use crate::common::exporter::{BINARY, PORT};
+use crate::common::exporter::PORT;
 use crate::common::http::{Response, connect, connect_from, read_one, read_rest};
 use crate::common::{Exporter, Namespace, root, veth, wait_until, wire};
 
@@ -87,8 +87,8 @@ fn five_thousand_silent_connections_delay_and_refuse_no_scrape() {
 fn with_few_descriptors_it_captures() {
     let Some((ours, _theirs)) = wire() else { return };
     for limit in [32, 36, 40, 44, 48] {
-        let mut command = ours.command("prlimit");
-        command.arg(format!("--nofile={limit}:{limit}")).arg(BINARY);
+        let mut command = ours.with_descriptors(limit);
+        command.args(["--capture.engine", "auto"]);
         let exporter = Exporter::spawn(&ours, command);
         exporter.wait_ready();
         assert_eq!(exporter.logged("cannot capture"), 0, "{limit}: {}", exporter.log());
@@ -106,8 +106,8 @@ fn with_few_descriptors_clients_leave_enough_for_the_work() {
         let files = tempfile::tempdir().unwrap();
         let inventory = files.path().join("ethers");
         std::fs::write(&inventory, "").unwrap();
-        let mut command = namespace.command("prlimit");
-        command.arg(format!("--nofile={limit}:{limit}")).args([BINARY, "--inventory.file"]).arg(&inventory);
+        let mut command = namespace.with_descriptors(limit);
+        command.arg("--inventory.file").arg(&inventory);
         let exporter = Exporter::spawn(&namespace, command);
         exporter.wait_ready();
         let kept = scraper(&namespace);

@@ -47,19 +47,7 @@ fn without_memory(namespace: &Namespace) -> Command {
 
 /// Room for what it takes to serve, and not for a dozen tables too.
 fn without_descriptors(namespace: &Namespace) -> Command {
-    with_descriptors(namespace, 26)
-}
-
-/// So many and no more, whatever the tests themselves have inherited.
-fn with_descriptors(namespace: &Namespace, most: u32) -> Command {
-    const LIMIT: &str = "import os, resource, sys\n\
-        most = int(sys.argv[1])\n\
-        os.closerange(3, 1 << 16)\n\
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))\n\
-        os.execv(sys.argv[2], sys.argv[2:])";
-    let mut command = namespace.command("python3");
-    command.args(["-c", LIMIT, &most.to_string(), BINARY]);
-    command
+    namespace.with_descriptors(26)
 }
 
 /// Who is refused, and what is said: the cause, and the remedy.
@@ -192,7 +180,7 @@ fn nobody_keeps_the_last_descriptor_from_a_scraper() {
     let Some((ours, _theirs)) = wire() else { return };
     let (mut served, mut refused) = (0, 0);
     for most in (8..=24).chain([32, 36, 37, 38, 39, 48]) {
-        let mut command = with_descriptors(&ours, most);
+        let mut command = ours.with_descriptors(most);
         command.args("--capture.engine auto -i mw0 --web.listen-address 127.0.0.1:10148".split(" "));
         let mut program = Program::spawn(&mut command);
         wait_until("it to serve or to end", || {

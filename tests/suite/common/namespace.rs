@@ -10,6 +10,7 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::exporter::BINARY;
 use super::{Engine, engine, root, text, wait_until};
 
 /// A network namespace with its loopback up; gone when dropped, with all that is in it.
@@ -57,6 +58,14 @@ impl Namespace {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name]).arg(program.as_ref());
         command.env(engine::VARIABLE, Engine::under_test().name());
+        command
+    }
+
+    /// A command that becomes macwatch, allowed so many open files and no more.
+    pub(crate) fn with_descriptors(&self, most: u32) -> Command {
+        const LIMIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/descriptors.py");
+        let mut command = self.command("python3");
+        command.args([LIMIT, &most.to_string(), BINARY]);
         command
     }
 
