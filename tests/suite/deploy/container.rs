@@ -88,8 +88,8 @@ fn build(store: &Store, full: bool) {
     store.run(&["config"].into_iter().chain(options).chain([name.as_str()]).collect::<Vec<_>>());
     store.run(&["commit", "--quiet", "--rm", &name, BUILDER]);
 
-    let home = |variable: &str| std::env::var(variable);
-    let cargo = home("CARGO_HOME").unwrap_or_else(|_| format!("{}/.cargo", home("HOME").unwrap()));
+    let cargo = std::env::var("CARGO_HOME")
+        .unwrap_or_else(|_| format!("{}/.cargo", std::env::home_dir().unwrap().display()));
     // Kept, so that the next run has less to do.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(if full { "image-full" } else { "image" });
     fs::create_dir_all(&target).unwrap();
