@@ -24,21 +24,37 @@ pub(super) fn tell(drill: &Drill, interface: &Interface, all: &[Interface], sent
     } else {
         format!("{} sent", frames(sent))
     }];
-    if span > EVIDENCE {
-        lines.push(format!(
-            "first and newest are {} apart: enough for an alert on unknown sources, which wants more than 5s",
-            humantime::format_duration(span)
-        ));
-    } else {
-        lines.push(format!(
-            "first and newest are {} apart: alerts on unknown sources want more than 5s and stay silent",
-            humantime::format_duration(span)
-        ));
-    }
+    let owner = all.iter().find(|one| one.is_own(source)).map(|own| shown(&own.name));
+    let odd = odd(source);
+    let apart = format!("first and newest are {} apart", humantime::format_duration(span));
+    lines.push(match (span > EVIDENCE, &odd, &owner) {
+        (true, None, None) => {
+            format!("{apart}: enough for an alert on unknown sources, which wants more than 5s")
+        }
+        (false, None, None) => {
+            format!("{apart}: alerts on unknown sources want more than 5s and stay silent")
+        }
+        (true, Some(_), _) => format!(
+            "{apart}: enough for an alert on invalid sources, which wants more than 5s, if a scrape came between \
+             them; --count 8 --interval 10s leaves time for that"
+        ),
+        (false, Some(_), _) => format!(
+            "{apart}: alerts on invalid sources want more than 5s with a scrape in between, and stay silent"
+        ),
+        (_, None, Some(name)) => format!(
+            "{apart}, but {source} is the address of {name} on this machine: alerts stay silent where an exporter \
+             watches {name}"
+        ),
+    });
     lines.push(format!(
         "to see them: curl -s EXPORTER:10148/metrics | grep {source}\n  \
          macwatch_source_frames_total{{interface=\"…\",source_mac=\"{source}\"}} rises by {sent}, from 0 if it is new\n  \
-         macwatch_source_known{{…}} is 0 where an inventory does not list it"
+         macwatch_source_known{{…}} is {}",
+        if owner.is_some() {
+            "1 on this machine with an inventory; elsewhere 0 where none lists it"
+        } else {
+            "0 where an inventory does not list it"
+        }
     ));
     lines.push(format!(
         "an exporter on this machine counts them on {name}, but not with --capture.direction in"
@@ -50,16 +66,10 @@ pub(super) fn tell(drill: &Drill, interface: &Interface, all: &[Interface], sent
     } else {
         format!("elsewhere only those count them that see what a switch delivers to {destination}")
     });
-    if let Some(odd) = odd(source) {
+    if let Some(odd) = odd {
         lines.push(format!(
             "{source} is {odd}, which no honest sender has: alerts take it for invalid, not for unknown; switches \
              and bridges may drop such frames"
-        ));
-    }
-    if let Some(own) = all.iter().find(|one| one.is_own(source)) {
-        lines.push(format!(
-            "{source} is the address of {} on this machine: an exporter here takes it for known",
-            shown(&own.name)
         ));
     }
     lines.join("\n") + "\n"
@@ -118,6 +128,9 @@ mod tests {
         );
     }
 
+    /// That of the interface that is sent on.
+    const OWN: &str = "02:00:00:00:00:01";
+
     #[test]
     fn what_differs_is_told() {
         let group = "03:6d:61:63:77:61";
@@ -131,10 +144,26 @@ mod tests {
             ("00:00:00:00:00:00", group, 3, "is the zero address"),
             ("ff:ff:ff:ff:ff:ff", group, 3, "is the broadcast address"),
             ("01:00:5e:00:00:01", group, 3, "is a group address, which no honest sender has"),
-            ("02:00:00:00:00:01", group, 3, "is the address of eth0 on this machine"),
+            (
+                "01:00:5e:00:00:01",
+                group,
+                3,
+                "an alert on invalid sources, which wants more than 5s, if a scrape",
+            ),
+            ("00:00:00:00:00:00", group, 1, "alerts on invalid sources want more than 5s with a scrape in"),
+            (OWN, group, 3, "6s apart, but 02:00:00:00:00:01 is the address of eth0 on this machine: alerts"),
+            (OWN, group, 1, "0s apart, but 02:00:00:00:00:01"),
+            (OWN, group, 3, "{…} is 1 on this machine"),
         ] {
             let told = told(source, destination, 3, sent);
             assert!(told.contains(part), "{part}\n{told}");
+        }
+        // Each is told of the alert that it may raise, and of no other.
+        for (source, alerts) in [(new, 1), ("01:00:5e:00:00:01", 0), ("00:00:00:00:00:00", 0), (OWN, 0)] {
+            for sent in [1, 3] {
+                let told = told(source, group, 3, sent);
+                assert_eq!(told.matches("on unknown sources").count(), alerts, "{told}");
+            }
         }
         assert!(told(new, group, 1, 1).starts_with("1 frame sent\nfirst and newest are 0s apart"));
     }
