@@ -66,6 +66,16 @@ impl Inventory {
         texts: impl IntoIterator<Item = (Arc<Path>, Result<T, String>)>,
         most: usize,
     ) -> Result<Self, Vec<Fault>> {
+        let (inventory, faults) = Self::of_what_is_right(texts, most);
+        if faults.is_empty() { Ok(inventory) } else { Err(faults) }
+    }
+
+    /// The same with whatever makes sense of them, and all that is wrong: for who tells of it. Nobody is known by half
+    /// a list.
+    pub fn of_what_is_right<T: AsRef<[u8]>>(
+        texts: impl IntoIterator<Item = (Arc<Path>, Result<T, String>)>,
+        most: usize,
+    ) -> (Self, Vec<Fault>) {
         let mut inventory = Self::default();
         let mut faults = Vec::new();
         for (file, text) in texts {
@@ -74,7 +84,7 @@ impl Inventory {
                 Err(what) => faults.push(Fault { place: Place { file, line: 0 }, what }),
             }
         }
-        if faults.is_empty() { Ok(inventory) } else { Err(faults) }
+        (inventory, faults)
     }
 
     /// Reads the text of a file of this name.

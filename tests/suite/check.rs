@@ -239,4 +239,20 @@ fn what_is_never_a_device_is_a_warning() {
             String::new()
         )
     );
+    // Beside faults too, and of all files that are checked.
+    std::fs::write(folder.path("bad"), "02:00:00:00:00\n000000000000 none\n").unwrap();
+    std::fs::write(folder.path("cut"), "macwatch-state 1\n").unwrap();
+    let (_, stdout, stderr) = folder.check("--inventory.file ethers,bad --state.file cut");
+    let starts = [
+        "bad:1: \"02:00:00:00:00\" has 5 bytes",
+        "cut:1: ",
+        "ethers:1: warning: 01:00:5e:00:00:00/24 is",
+        "ethers:2: warning: ff:ff:ff:ff:ff:ff is",
+        "bad:2: warning: 00:00:00:00:00:00 is",
+    ];
+    for (line, start) in stdout.lines().zip(starts) {
+        assert!(line.starts_with(start), "{line}\n{start}");
+    }
+    assert_eq!(stdout.lines().count(), starts.len(), "{stdout}");
+    assert!(stderr.starts_with("macwatch: the inventory has faults"), "{stderr}");
 }

@@ -1,47 +1,42 @@
 //! Inventories: what they hold, and what of it makes no sense.
 
+use std::slice;
+
 use super::{Input, MOST_FAULTS, line, plural};
 use crate::address::AddressType;
 use crate::inventory::{Entry, Fault, Inventory};
 use crate::state::format::MAGIC;
 
-/// Inventories without faults.
+/// Inventories that were read.
 pub(super) struct Checked {
     inputs: Vec<Input>,
-    /// All of them, merged.
+    /// All of them, merged; with faults, what is right of them.
     pub(super) together: Inventory,
+    pub(super) faults: Vec<Fault>,
 }
 
 impl Checked {
     /// Checks what was read.
-    pub(super) fn of(mut inputs: Vec<Input>) -> Result<Self, Vec<Fault>> {
+    pub(super) fn of(mut inputs: Vec<Input>) -> Self {
         for (_, text) in &mut inputs {
             if text.as_ref().is_ok_and(|text| text.starts_with(MAGIC.as_bytes())) {
                 *text = Err("it is a state file, no inventory; give it to --state.file".to_owned());
             }
         }
-        let together = merged(&inputs)?;
-        Ok(Self { inputs, together })
+        let (together, faults) = merged(&inputs);
+        Self { inputs, together, faults }
+    }
+
+    /// A line for each entry that is odd.
+    pub(super) fn warn(&self, text: &mut String) {
+        self.inputs.iter().for_each(|input| warn(text, &merged(slice::from_ref(input)).0));
     }
 
     /// A line for each file, with what is odd about it, and one for all of them if they are several.
     pub(super) fn summarize(&self, text: &mut String) {
         for input in &self.inputs {
-            // Without a fault among others, each has none alone.
-            let one = merged(std::slice::from_ref(input)).unwrap_or_default();
-            let mut odd: Vec<_> =
-                one.entries().filter_map(|entry| Some((entry, never_a_device(entry)?))).collect();
-            odd.sort_unstable_by_key(|(entry, _)| entry.place.line);
-            for (entry, why) in odd {
-                let what = entry.pattern();
-                line(
-                    text,
-                    &entry.place,
-                    format_args!(
-                        "warning: {what} is {why}, never a device's; listed, it raises no alert as invalid"
-                    ),
-                );
-            }
+            let (one, _) = merged(slice::from_ref(input));
+            warn(text, &one);
             line(text, input.0.display(), counts(&one));
         }
         if self.inputs.len() > 1 {
@@ -50,9 +45,23 @@ impl Checked {
     }
 }
 
-fn merged(inputs: &[Input]) -> Result<Inventory, Vec<Fault>> {
+/// What is right of these, and all that is wrong.
+fn merged(inputs: &[Input]) -> (Inventory, Vec<Fault>) {
     let texts = inputs.iter().map(|(file, text)| (file.clone(), text.as_ref().map_err(Clone::clone)));
-    Inventory::of(texts, MOST_FAULTS)
+    Inventory::of_what_is_right(texts, MOST_FAULTS)
+}
+
+fn warn(text: &mut String, one: &Inventory) {
+    let mut odd: Vec<_> = one.entries().filter_map(|entry| Some((entry, never_a_device(entry)?))).collect();
+    odd.sort_unstable_by_key(|(entry, _)| entry.place.line);
+    for (entry, why) in odd {
+        let what = entry.pattern();
+        line(
+            text,
+            &entry.place,
+            format_args!("warning: {what} is {why}, never a device's; listed, it raises no alert as invalid"),
+        );
+    }
 }
 
 /// What this entry lists if no device can have it.
@@ -81,7 +90,7 @@ fn counts(inventory: &Inventory) -> String {
 mod tests {
     use super::*;
 
-    fn checked(text: &str) -> Result<Checked, Vec<Fault>> {
+    fn checked(text: &str) -> Checked {
         Checked::of(vec![(std::path::Path::new("ethers").into(), Ok(text.into()))])
     }
 
@@ -92,7 +101,7 @@ mod tests {
             ("02:42:ac:11:00:02 web\n02:42:* c\n02:43:ac:11:00:02 x\n", "3 entries: 2 addresses, 1 prefix"),
             ("", "0 entries: 0 addresses, 0 prefixes"),
         ] {
-            assert_eq!(counts(&checked(text).unwrap().together), expected);
+            assert_eq!(counts(&checked(text).together), expected);
         }
     }
 
@@ -101,7 +110,7 @@ mod tests {
         let mut text = String::new();
         let all = "02:00:00:00:00:01 web\n00:00:00:00:00:00 none\nffffffffffff all\n01:00:5e:* group\n\
                    00:00:00:* xerox\n04:00:00:00:00:00/6 low\n";
-        checked(all).unwrap().summarize(&mut text);
+        checked(all).summarize(&mut text);
         let starts = [
             "ethers:2: warning: 00:00:00:00:00:00 is nobody's address",
             "ethers:3: warning: ff:ff:ff:ff:ff:ff is the broadcast address, never",

@@ -10,14 +10,14 @@ mod state;
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::{Failure, follow, list, written};
 use crate::cli::CheckArgs;
 use crate::config::Check;
-use crate::textfile::{self, Fault};
+use crate::textfile;
 use crate::web::config;
 
 /// Most faults that are listed: a file with more is none that a person would mend line by line.
@@ -29,16 +29,12 @@ type Input = (Arc<Path>, Result<Vec<u8>, String>);
 pub(super) async fn run(args: &CheckArgs) -> Result<(), Failure> {
     let check = Check::try_from(args)?;
     let inventories = inventory::Checked::of(check.inventories.iter().map(|path| read(path)).collect());
-    let state = check.state.as_deref().map(|path| state::check(read(path))).transpose();
+    let state = check.state.as_deref().map(|path| state::check(read(path)));
     let web = check.web_config.as_deref().map(|path| {
         let (path, text) = read(path);
         config::Read::of(&path, text, MOST_FAULTS, config::pem)
     });
-    let web_faults = web.as_ref().and_then(|web| web.checked().err());
-    let (inventories, state) = match (inventories, state, web_faults) {
-        (Ok(inventories), Ok(state), None) => (inventories, state),
-        (inventories, state, web) => return report(inventories.err(), state.err(), web),
-    };
+    report(&inventories, state.as_ref(), web.as_ref())?;
     let mut text = String::new();
     if let Some(mac) = check.explain {
         let own = match follow() {
@@ -54,9 +50,7 @@ pub(super) async fn run(args: &CheckArgs) -> Result<(), Failure> {
             state.summarize(&mut text);
         }
         if let Some((path, web)) = check.web_config.as_deref().zip(web) {
-            for warning in &web.warnings {
-                line(&mut text, &warning.place, format_args!("warning: {}", warning.what));
-            }
+            warn(&mut text, &web);
             line(&mut text, path.display(), web.summary);
         }
     }
@@ -78,20 +72,45 @@ fn read(path: &Path) -> Input {
     (path.into(), text)
 }
 
+/// Tells all that is wrong, and then all that is odd. Without a fault it says nothing.
 fn report(
-    inventories: Option<Vec<Fault>>,
-    state: Option<Vec<Fault>>,
-    web: Option<&[Fault]>,
+    inventories: &inventory::Checked,
+    state: Option<&state::Checked>,
+    web: Option<&config::Read>,
 ) -> Result<(), Failure> {
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    let mut faults = inventories.iter().chain(&state).flatten().chain(web.unwrap_or_default());
-    written(faults.try_for_each(|fault| writeln!(out, "{fault}")).and_then(|()| out.flush()))?;
-    let consequences = [
-        inventories.map(|_| "the inventory has faults; the exporter would not start with it"),
-        state.map(|_| "the state file has faults; the exporter would start without what it knew"),
-        web.map(|_| "the web configuration has faults; the exporter would not start with it"),
-    ];
-    Err(Failure::Cannot(consequences.into_iter().flatten().collect::<Vec<_>>().join("; ")))
+    let state_faults = state.map_or(&[][..], |state| &state.faults);
+    let web_faults = web.and_then(|web| web.checked().err()).unwrap_or_default();
+    let consequences: Vec<_> = [
+        (&*inventories.faults, "the inventory has faults; the exporter would not start with it"),
+        (state_faults, "the state file has faults; the exporter would start without what it knew"),
+        (web_faults, "the web configuration has faults; the exporter would not start with it"),
+    ]
+    .into_iter()
+    .filter(|(faults, _)| !faults.is_empty())
+    .collect();
+    if consequences.is_empty() {
+        return Ok(());
+    }
+    let mut text = String::new();
+    for fault in consequences.iter().flat_map(|(faults, _)| *faults) {
+        line(&mut text, &fault.place, &fault.what);
+    }
+    inventories.warn(&mut text);
+    if let Some(state) = state {
+        state.warn(&mut text);
+    }
+    if let Some(web) = web {
+        warn(&mut text, web);
+    }
+    written(io::stdout().lock().write_all(text.as_bytes()))?;
+    let consequences: Vec<_> = consequences.into_iter().map(|(_, consequence)| consequence).collect();
+    Err(Failure::Cannot(consequences.join("; ")))
+}
+
+fn warn(text: &mut String, web: &config::Read) {
+    for warning in &web.warnings {
+        line(text, &warning.place, format_args!("warning: {}", warning.what));
+    }
 }
 
 fn line(text: &mut String, key: impl fmt::Display, value: impl fmt::Display) {

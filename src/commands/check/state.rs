@@ -23,14 +23,16 @@ const STICKY: u32 = 0o1000;
 /// Clocks differ.
 const FUTURE_MS: u64 = 86_400_000;
 
-/// A state file without faults.
+/// A state file that was read.
 pub(super) struct Checked {
     file: Arc<Path>,
+    /// Of nothing that is damaged.
     content: Content,
+    pub(super) faults: Vec<Fault>,
 }
 
 /// Checks what was read.
-pub(super) fn check((file, text): Input) -> Result<Checked, Vec<Fault>> {
+pub(super) fn check((file, text): Input) -> Checked {
     let mut faults = Faults::new(&file, MOST_FAULTS);
     let content = match text {
         Err(what) => {
@@ -43,7 +45,7 @@ pub(super) fn check((file, text): Input) -> Result<Checked, Vec<Fault>> {
         }
         Ok(text) => examine(&text, |line, what| faults.add(line, what)),
     };
-    content.map(|content| Checked { file, content }).ok_or_else(|| faults.into_list())
+    Checked { file, content: content.unwrap_or_default(), faults: faults.into_list() }
 }
 
 /// Whether the first line that says anything is that of an inventory.
@@ -55,19 +57,28 @@ fn is_inventory(text: &[u8]) -> bool {
 }
 
 impl Checked {
-    /// A line with what it holds, after those with what is odd about it.
-    pub(super) fn summarize(&self, text: &mut String) {
-        let zone = TimeZone::system();
-        let Content { created_unix_ms, entries } = &self.content;
-        let newest = entries.iter().map(|entry| entry.seen.last_unix_ms).max();
-        let oldest = entries.iter().map(|entry| entry.seen.first_unix_ms).min();
+    fn newest(&self) -> Option<u64> {
+        self.content.entries.iter().map(|entry| entry.seen.last_unix_ms).max()
+    }
+
+    /// A line for all that is odd about it.
+    pub(super) fn warn(&self, text: &mut String) {
         let mut odd = Vec::from_iter(strange_owner(&self.file));
-        if let Some(newest) = newest.filter(|newest| *newest > Moment::now().unix_ms + FUTURE_MS) {
-            odd.push(format!("{} has not come yet: a clock was wrong, or is", date_time(newest, &zone)));
+        if let Some(newest) = self.newest().filter(|newest| *newest > Moment::now().unix_ms + FUTURE_MS) {
+            let newest = date_time(newest, &TimeZone::system());
+            odd.push(format!("{newest} has not come yet: a clock was wrong, or is"));
         }
         for why in odd {
             line(text, self.file.display(), format_args!("warning: {why}"));
         }
+    }
+
+    /// A line with what it holds, after those with what is odd about it.
+    pub(super) fn summarize(&self, text: &mut String) {
+        self.warn(text);
+        let zone = TimeZone::system();
+        let Content { created_unix_ms, entries } = &self.content;
+        let oldest = entries.iter().map(|entry| entry.seen.first_unix_ms).min();
         let interfaces: BTreeSet<&str> = entries.iter().map(|entry| &*entry.interface).collect();
         let mut what = format!(
             "version {VERSION}, created {}: {} on {}",
@@ -75,7 +86,7 @@ impl Checked {
             plural(entries.len(), "source", "sources"),
             plural(interfaces.len(), "interface", "interfaces"),
         );
-        if let (Some(oldest), Some(newest)) = (oldest, newest) {
+        if let (Some(oldest), Some(newest)) = (oldest, self.newest()) {
             what += &format!(", seen {} to {}", date_time(oldest, &zone), date_time(newest, &zone));
         }
         line(text, self.file.display(), what);
