@@ -52,6 +52,16 @@ pub(super) fn write(
         let limit = query.limit.unwrap_or(PAGE_LIMIT).min(PAGE_MOST);
         let found = select::select(look, &pages.vendors, query, limit);
         html.markup("<div id=\"live-sources\">\n");
+        if let Some(asked) = query.limit.filter(|asked| *asked > PAGE_MOST) {
+            html.element(
+                "<p class=\"notice\"><code>limit=",
+                asked,
+                "</code> asks for more than a page holds: ",
+            );
+            html.element("", units::exact(PAGE_MOST as u64), " sources are on each. ");
+            html.markup("<a").attribute("href", with_query(SOURCES, &query.text()));
+            html.markup(">As JSON, with that limit</a></p>\n");
+        }
         table::write(&mut html, look, query, limit, &found);
         html.markup("</div>\n");
     }

@@ -67,6 +67,18 @@ fn filters_are_shown_as_they_were_asked() {
     }
 }
 
+/// The API, from which such an address may have been copied, takes it.
+#[test]
+fn a_limit_that_is_cut_is_told() {
+    let told = "<code>limit=1001</code> asks for more than a page holds: 1,000 sources are on each. \
+                <a href=\"./api/v1/sources?limit=1001\">";
+    for (query, is_told) in [("limit=1001", true), ("limit=1000", false), ("", false)] {
+        let (verdict, page) = page(&pages("/metrics"), query);
+        assert_eq!(verdict, Verdict::Answered);
+        assert_eq!(page.contains(told), is_told, "{query}: {page}");
+    }
+}
+
 #[test]
 fn every_order_can_be_chosen_and_stays() {
     for (query, chosen) in [
