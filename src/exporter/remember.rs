@@ -79,19 +79,23 @@ impl Diary {
             written: AtomicBool::new(true),
             unwritten: AtomicBool::new(false),
         };
-        let mut file = diary.file.lock();
-        if let Err(error) = diary.load(&mut file) {
-            diary.loaded.store(false, Ordering::Relaxed);
-            tracing::error!(
-                file = diary.path,
-                error = explain(&error),
-                "cannot read the state; it is left alone"
-            );
-        }
-        drop(file);
+        let loaded = diary.load(&mut diary.file.lock());
         diary.stamp(Moment::now());
-        let sources = diary.store.lock().len();
-        tracing::info!(file = diary.path, sources, "state opened");
+        match loaded {
+            Ok(()) => {
+                let sources = diary.store.lock().len();
+                tracing::info!(file = diary.path, sources, "state opened");
+            }
+            Err(error) => {
+                diary.loaded.store(false, Ordering::Relaxed);
+                tracing::error!(
+                    file = diary.path,
+                    error = explain(&error),
+                    "cannot read the state: going on without what it knows; it is left alone, and not written before it \
+                     can be read"
+                );
+            }
+        }
         if let Err(error) = claimed {
             diary.tell(&Err(error));
         }
@@ -102,7 +106,9 @@ impl Diary {
     fn load(&self, file: &mut StateFile) -> io::Result<()> {
         match file.load()? {
             Loaded::Whole(Content { created_unix_ms, entries }) => {
-                self.loaded.store(true, Ordering::Relaxed);
+                if !self.loaded.swap(true, Ordering::Relaxed) {
+                    tracing::info!(file = self.path, sources = entries.len(), "the state could be read now");
+                }
                 self.created_unix_ms.store(created_unix_ms, Ordering::Relaxed);
                 let mut store = self.store.lock();
                 let was_empty = store.is_empty();
