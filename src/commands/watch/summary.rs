@@ -74,8 +74,8 @@ impl Summary {
         if !rows.is_empty() {
             writeln!(
                 out,
-                "{:width$}  {:17}  {:>10}  {:>13}  {:12}  {:12}",
-                "INTERFACE", "SOURCE MAC", "FRAMES", "BYTES", "FIRST SEEN", "LAST SEEN"
+                "{:width$}  {:17}  {:>10}  {:>13}  {:12}  LAST SEEN",
+                "INTERFACE", "SOURCE MAC", "FRAMES", "BYTES", "FIRST SEEN"
             )?;
         }
         for ((interface, mac), row) in &rows {
@@ -125,7 +125,7 @@ mod tests {
         summary.write(&mut out, 3).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "INTERFACE  SOURCE MAC             FRAMES          BYTES  FIRST SEEN    LAST SEEN   \n\
+            "INTERFACE  SOURCE MAC             FRAMES          BYTES  FIRST SEEN    LAST SEEN\n\
              eth0       02:00:00:00:00:02           4            240  00:00:02.000  00:00:03.000\n\
              eth0       02:00:00:00:00:01           2            120  00:00:01.000  00:00:01.000\n\
              2 frames shorter than an Ethernet header\n\
