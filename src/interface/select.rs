@@ -22,12 +22,19 @@ impl NamePattern {
     /// A line that says what is wrong with it.
     pub fn new(text: &str) -> Result<Self, String> {
         let literal = !text.contains(['*', '?', '[', ']']);
-        // dev_valid_name in net/core/dev.c; longer ones cannot exist either.
-        if literal && (text.len() > 15 || text == "." || text == "..") {
-            return Err("no interface can have this name: the kernel allows 1 to 15 bytes".to_owned());
+        // dev_valid_name in net/core/dev.c.
+        if literal && (text == "." || text == "..") {
+            return Err("no interface can have this name".to_owned());
         }
         if text.contains(['/', ':']) || text.contains(char::is_whitespace) {
             return Err("no interface name holds '/', ':' or white space".to_owned());
+        }
+        // Names beside the first may have 127 bytes.
+        if literal && text.len() > 15 {
+            return Err(format!(
+                "an interface is named by its first name, which has at most 15 bytes; if this is another name of one \
+                 (altname), `ip link show {text}` tells the first"
+            ));
         }
         let pattern = Pattern::new(text)
             .map_err(|error| format!("{} at character {}; use *, ? and [a-z]", error.msg, error.pos + 1))?;
@@ -245,7 +252,11 @@ mod tests {
         for (text, part) in [
             ("eth[", "character"),
             ("a***", "wildcards"),
-            ("a-name-too-long-for-linux", "15 bytes"),
+            (
+                "a-name-too-long-for-linux",
+                "15 bytes; if this is another name of one (altname), `ip link show a-name-",
+            ),
+            ("..", "no interface can have"),
             ("eth 0", "white space"),
             ("a/b", "'/'"),
         ] {
