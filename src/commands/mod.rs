@@ -14,6 +14,9 @@ mod watch;
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
 
 use crate::capture::{Hearing, PacketSocket, SocketPool};
 use crate::cli::{Cli, Command};
@@ -160,6 +163,22 @@ async fn list(follower: &mut Follower) -> Result<Vec<Interface>, Failure> {
 
 fn drop_privileges(needed: CapabilitySet) -> Result<(), Failure> {
     privileges::drop_all_but(needed).map_err(cannot("give up capabilities that are not needed"))
+}
+
+/// How long a thread may take to end: two seconds, in parts, so that a process that is not run meanwhile has not waited for
+/// all of them.
+const PATIENCE: (u32, Duration) = (40, Duration::from_millis(50));
+
+/// What came of a job on another thread; none if it takes longer than that, and then nobody waits for it any more. It is
+/// an error if the job panicked.
+async fn ended<T>(mut job: JoinHandle<T>) -> Option<Result<T, Failure>> {
+    let (parts, part) = PATIENCE;
+    for _ in 0..parts {
+        if let Ok(ended) = tokio::time::timeout(part, &mut job).await {
+            return Some(ended.map_err(|error| Failure::Cannot(format!("a thread ended badly: {error}"))));
+        }
+    }
+    None
 }
 
 /// What became of writing to stdout: whoever read it may have had enough, which is no failure.

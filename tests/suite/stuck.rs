@@ -11,7 +11,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::common::exporter::BINARY;
-use crate::common::frames::{frame, send, source};
+use crate::common::frames::{frame, send, source, text};
 use crate::common::{Exporter, Namespace, Program, root, veth, wait_until, wire};
 
 /// From now on whoever names one of these hangs, and is on its stderr.
@@ -106,8 +106,8 @@ fn a_reload_that_is_asked_for_early_comes_later() {
 /// From now on the thread that captures hangs as soon as it is to let go of its interface: a driver may keep it in the
 /// kernel.
 #[track_caller]
-fn hang_capture(exporter: &Exporter<'_>) -> Program {
-    let mut tasks = fs::read_dir(format!("/proc/{}/task", exporter.pid())).unwrap();
+fn hang_capture(pid: u32) -> Program {
+    let mut tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let thread = tasks.find_map(|task| {
         let task = task.unwrap();
         (fs::read_to_string(task.path().join("comm")).unwrap() == "capture\n").then(|| task.file_name())
@@ -116,7 +116,7 @@ fn hang_capture(exporter: &Exporter<'_>) -> Program {
     let inject = "inject=setsockopt:delay_enter=3600000000:when=1";
     strace.args(["-qq", "-e", "trace=setsockopt", "-e", inject, "-p"]).arg(thread.unwrap());
     let strace = Program::spawn(&mut strace);
-    let status = format!("/proc/{}/task", exporter.pid());
+    let status = format!("/proc/{pid}/task");
     wait_until("the thread to be traced", || {
         let mut tasks = fs::read_dir(&status).unwrap();
         tasks.any(|task| {
@@ -133,7 +133,7 @@ fn a_capture_that_hangs_holds_up_no_other() {
     let Some((ours, theirs)) = wire() else { return };
     let exporter = Exporter::start(&ours, "-i mw0 -i mw*");
     exporter.wait_up("mw0");
-    let mut strace = hang_capture(&exporter);
+    let mut strace = hang_capture(exporter.pid());
     ours.ip("link set mw0 name mw1");
     wait_until("the thread to hang", || strace.stderr().contains("setsockopt("));
     // The other name has to wait for it, and nothing else has.
@@ -165,7 +165,7 @@ fn a_capture_that_hangs_on_its_way_out_is_no_sign_of_life() {
     let exporter = Exporter::spawn(&ours, command);
     exporter.wait_ready();
     exporter.wait_up("mw0");
-    let mut strace = hang_capture(&exporter);
+    let mut strace = hang_capture(exporter.pid());
     ours.ip("link del mw0");
     wait_until("it to be told of", || exporter.logged("its capture thread is stuck") == 1);
     wait_until("no sign of life", || exporter.logged("part=captures") > 0);
@@ -174,4 +174,44 @@ fn a_capture_that_hangs_on_its_way_out_is_no_sign_of_life() {
     strace.signal(Signal::TERM);
     strace.wait();
     wait_until("a sign of life", || exporter.logged("no longer stuck") > 0);
+}
+
+/// What was learnt is not lost with it, nor does it keep whoever cannot wait.
+#[test]
+fn learning_ends_without_a_capture_that_hangs() {
+    let Some((ours, theirs)) = wire() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let inventory = folder.path().join("ethers");
+    let watch = "watch -i mw0 --capture.direction in -c 1";
+    for impatient in [true, false] {
+        let mut command = ours.command(BINARY);
+        let mut learn = Program::spawn(command.args(["learn", "-i", "mw0", "-o"]).arg(&inventory));
+        learn.wait_said("listening on mw0");
+        let mut witness = Program::spawn(ours.command(BINARY).args(watch.split_whitespace()));
+        witness.wait_said("msg=capturing");
+        send(&theirs, "peer0", &[frame(source(1), 60)]);
+        assert!(witness.wait().success());
+        // It has read what the other has seen: no socket has bytes waiting.
+        wait_until("it to be counted", || {
+            let sockets = ours.run("cat /proc/net/packet");
+            sockets.lines().skip(1).all(|row| row.split_whitespace().nth(6) == Some("0"))
+        });
+
+        let strace = hang_capture(learn.pid());
+        learn.signal(Signal::INT);
+        if impatient {
+            learn.signal(Signal::TERM);
+            learn.wait_said("ended by a second signal");
+        } else {
+            learn.wait_said("next: ");
+            assert!(fs::read_to_string(&inventory).unwrap().contains(&text(source(1))));
+            assert!(learn.stderr().contains("warning: a capture thread is stuck"), "{}", learn.stderr());
+        }
+        // It does not let go of who ends while it is kept.
+        drop(strace);
+        let code = learn.wait().code().unwrap();
+        // The one that the kernel delivers first is the first.
+        assert!(if impatient { [130, 143].contains(&code) } else { code == 0 }, "{code}");
+        assert_eq!(inventory.exists(), !impatient);
+    }
 }

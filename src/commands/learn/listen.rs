@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::evidence::Evidence;
 use super::progress::{Glance, Progress};
 use crate::capture::{Board, Destination, Link, Settings, Sink, SocketPool, Supervisor};
 use crate::clock::Moment;
-use crate::commands::Failure;
 use crate::commands::shutdown::Shutdown;
+use crate::commands::{Failure, ended};
 use crate::frame;
 use crate::frame::wire::Wire;
 use crate::interface::Interface;
@@ -48,6 +49,8 @@ pub(super) struct Heard {
     pub(super) dropped: u64,
     /// Addresses that came at the end of the time, and how long that was.
     pub(super) recent: (usize, Duration),
+    /// Some thread did not end, and may have had more to count.
+    pub(super) stuck: bool,
 }
 
 /// What is heard is counted as the exporter counts it, and kept when an interface goes.
@@ -154,9 +157,10 @@ pub(super) async fn listen(
     let mut interfaces = BTreeSet::new();
     let (mut begun, mut looks) = (Instant::now(), 0);
     let mut told = false;
+    let mut asked = pin!(shutdown.asked());
+    let mut is_asked = false;
     {
         let mut follow = pin!(supervisor.follow(follower));
-        let mut asked = pin!(shutdown.asked());
         loop {
             let pause = if told {
                 TICK.min((begun + period).saturating_duration_since(Instant::now()))
@@ -165,7 +169,10 @@ pub(super) async fn listen(
             };
             tokio::select! {
                 () = &mut follow => {}
-                () = &mut asked => break,
+                () = &mut asked => {
+                    is_asked = true;
+                    break;
+                }
                 () = tokio::time::sleep(pause) => {}
             }
             let up = captured(&board);
@@ -186,12 +193,30 @@ pub(super) async fn listen(
     }
     let dropped = board.list().iter().map(|capture| capture.dropped_frames()).sum();
     let listened = begun.elapsed();
-    // Ends the threads; each hands over what it knew.
-    drop(supervisor);
+    // Ends the threads; each hands over what it knew. Not here: one that is stuck would hold up the signals too.
+    let mut ending = pin!(ended(spawn_blocking(move || drop(supervisor))));
+    let stuck = loop {
+        tokio::select! {
+            ended = &mut ending => break ended.transpose()?.is_none(),
+            () = &mut asked, if !is_asked => is_asked = true,
+        }
+    };
     progress.end();
-    let Kept { evidence, untracked } = std::mem::take(&mut *kept.lock());
+    let mut kept = std::mem::take(&mut *kept.lock());
+    if stuck {
+        sources.snapshot().iter().for_each(|books| kept.take(books));
+    }
+    let Kept { evidence, untracked } = kept;
     let recent = recent(&evidence, listened, Moment::now().unix_ms);
-    Ok(Heard { evidence, listened, interfaces: interfaces.into_iter().collect(), untracked, dropped, recent })
+    Ok(Heard {
+        evidence,
+        listened,
+        interfaces: interfaces.into_iter().collect(),
+        untracked,
+        dropped,
+        recent,
+        stuck,
+    })
 }
 
 /// The interfaces that are being captured.

@@ -37,6 +37,10 @@ pub(super) fn warnings(evidence: &Evidence, heard: Option<&Heard>) -> Vec<String
             });
         }
     }
+    if heard.is_some_and(|heard| heard.stuck) {
+        warnings
+            .push("a capture thread is stuck in the kernel: what it had not counted is not here".to_owned());
+    }
     if evidence.beyond > 0 {
         warnings
             .push("there are more addresses than can be learnt at a time; the rest is left out".to_owned());
@@ -118,6 +122,7 @@ mod tests {
             untracked: 0,
             dropped: 0,
             recent: (recent, Duration::from_secs(60)),
+            stuck: false,
         }
     }
 

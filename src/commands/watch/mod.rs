@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::shutdown::Shutdown;
-use super::{Failure, cannot, drop_privileges, prepare, written};
+use super::{Failure, cannot, drop_privileges, ended, prepare, written};
 use crate::capture::{Destination, Hearing, Sink, Supervisor};
 use crate::cli::WatchArgs;
 use crate::clock::Moment;
@@ -29,10 +29,6 @@ use print::Printer;
 /// Sightings that may wait to be printed. When stdout is slower than the wire, frames wait in the kernel's
 /// queue, which counts those that it drops.
 const WAITING: usize = 4096;
-
-/// How long the last lines may take to be printed: two seconds, in parts, so that a process that is not run meanwhile has
-/// not waited for all of them.
-const LAST_LINES: (u32, Duration) = (40, Duration::from_millis(50));
 
 /// One read from an interface.
 #[derive(Clone, Debug)]
@@ -108,23 +104,15 @@ pub(super) async fn run(args: &WatchArgs) -> Result<(), Failure> {
     }
     let dropped = board.list().iter().map(|capture| capture.dropped_frames()).sum();
     // Ends the capture threads, and with the last sender the printer.
-    let mut ending = tokio::task::spawn_blocking(move || {
+    let ending = tokio::task::spawn_blocking(move || {
         drop(supervisor);
         thread.join()
     });
     // A reader who has stopped reading holds up the printer, and that the capture threads.
-    let (parts, part) = LAST_LINES;
-    let mut ended = None;
-    for _ in 0..parts {
-        ended = tokio::time::timeout(part, &mut ending).await.ok();
-        if ended.is_some() {
-            break;
-        }
-    }
-    let ended = ended.ok_or_else(|| {
+    let ended = ended(ending).await.ok_or_else(|| {
         Failure::Cannot("nobody reads stdout: ended without the last lines and the summary".to_owned())
     })?;
-    let Ok(Ok((result, summary))) = ended else {
+    let Ok((result, summary)) = ended? else {
         return Err(Failure::Cannot("the printing thread panicked".to_owned()));
     };
     // Whoever closed the pipe wants no more of it, the summary neither.
