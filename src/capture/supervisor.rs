@@ -261,10 +261,14 @@ impl<D: Destination> Supervisor<D> {
         for mut leaving in late.into_iter().chain(leaving) {
             if !leaving.is_over(deadline.saturating_duration_since(Instant::now())) {
                 if !std::mem::replace(&mut leaving.is_late, true) {
+                    // What /proc says of a thread does not tell the two apart: one that is stuck may spin, and one that
+                    // had no turn may have waited for a lock when it was looked at.
                     tracing::error!(
                         interface = leaving.name,
+                        waited = ?PATIENCE,
                         retry_in = ?RETRY,
-                        "its capture thread is stuck: the interface is not captured anew until that lets go"
+                        "its capture thread is stuck, or had no turn on a busy machine: the interface is not captured \
+                         anew until that lets go"
                     );
                 }
                 self.unsettled = true;
