@@ -272,7 +272,8 @@ async fn serve_with(
         // If none is left: after the next client.
         drop(put_by(&mut spare, &listeners));
     }
-    drop(listeners);
+    // What is put by is a listener, too: with it the kernel would go on taking connections, for nobody.
+    drop((listeners, spare));
     connections.finish().await;
     Ok(())
 }

@@ -30,6 +30,24 @@ fn who_had_the_time_to_ask_is_let_go() {
     wait_closed(&mut silent);
 }
 
+/// Who comes while others are still waited for had better be refused than kept waiting until the end.
+#[test]
+fn who_comes_after_the_end_began_is_refused() {
+    let (release, page) = held();
+    let mut server = Running::start(site(0, page), 9, PATIENT);
+    let mut busy = server.connect();
+    ask(&mut busy, "/metrics");
+    server.wait_in_flight(1);
+    server.stop();
+    wait_until("nobody to listen", || {
+        let connected = TcpStream::connect_timeout(&server.address, SHORT);
+        connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    });
+    server.wait_in_flight(1);
+    release.send(()).unwrap();
+    assert_eq!(answer(&mut busy).1, b"page");
+}
+
 /// A server that encrypts, and those who trust it.
 struct Encrypted {
     running: Running,
