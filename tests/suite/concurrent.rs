@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::common::frames::{Stop, source, text};
-use crate::common::inject::{BYTES, Injector, cpus, pin, random_source};
+use crate::common::inject::{BYTES, Injector, pin, random_source};
 use crate::common::{DEADLINE, Engine, Exporter, Namespace, root, veth};
 
 /// Several senders, each on a CPU of its own, send all that `sources` yields for them at the same time; how many
@@ -23,7 +23,7 @@ where
             .map(|(n, injector)| {
                 let (barrier, sources) = (&barrier, &sources);
                 scope.spawn(move || {
-                    pin(n % cpus());
+                    pin(n);
                     barrier.wait();
                     injector.pour(sources(n))
                 })
@@ -124,7 +124,7 @@ fn who_is_forgotten_under_load_takes_no_frame_along() {
             .map(|cpu| {
                 let (stop, theirs) = (&stop, &theirs);
                 scope.spawn(move || {
-                    pin(cpu % cpus());
+                    pin(cpu);
                     let injector = Injector::open(theirs, "peer0");
                     let (mut sent, mut round) = (0, 0u128);
                     while !stop.load(Ordering::Relaxed) {

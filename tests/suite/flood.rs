@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::exporter::Metrics;
 use crate::common::frames::{Stop, source, text};
-use crate::common::inject::{Injector, cpus, pin, random_source};
+use crate::common::inject::{Injector, pin, random_source};
 use crate::common::{Engine, Exporter, Namespace, root, veth, wait_until, wire};
 
 const KNOWN: u32 = 200;
@@ -78,7 +78,7 @@ fn known_sources_are_exact_whatever_is_forged() {
             done.store(true, Ordering::Relaxed);
         });
         let ours_too = scope.spawn(|| {
-            pin(1 % cpus());
+            pin(1);
             let mut rounds = 0;
             while !done.load(Ordering::Relaxed) && rounds < 2000 {
                 our_own.pour([address]);

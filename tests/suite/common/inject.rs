@@ -7,7 +7,7 @@ use pnet_datalink::{Channel, ChannelType, Config, MacAddr, NetworkInterface};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, MMsgHdr, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType};
 use rustix::net::{sendmmsg, socket_with};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::Namespace;
 
@@ -107,16 +107,14 @@ impl Injector {
     }
 }
 
-/// Keeps the calling thread on one CPU: what it sends over a veth is received there.
-pub(crate) fn pin(cpu: usize) {
+/// Keeps the calling thread on one CPU, the n-th of those that it may have, round and round: what it sends over a veth is
+/// received there. In a container they may be any of the machine's.
+pub(crate) fn pin(n: usize) {
+    let allowed = sched_getaffinity(None).unwrap();
+    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
     let mut set = CpuSet::new();
-    set.set(cpu);
+    set.set(cpus[n % cpus.len()]);
     sched_setaffinity(None, &set).unwrap();
-}
-
-/// How many CPUs there are to pin threads to.
-pub(crate) fn cpus() -> usize {
-    std::thread::available_parallelism().unwrap().get()
 }
 
 /// The n-th of a series of sources without order: each once in 2^40 (a bijection of their number).
