@@ -89,8 +89,9 @@ fn five_thousand_silent_connections_delay_and_refuse_no_scrape() {
 #[test]
 fn with_few_descriptors_it_captures() {
     let Some((ours, _theirs)) = wire() else { return };
-    for limit in [32, 36, 40, 44, 48] {
+    for limit in (20..=52).step_by(4) {
         let mut command = ours.with_descriptors(limit);
+        // The kernel engine's tables take too many of the fewest.
         command.args(["--capture.engine", "auto"]);
         let exporter = Exporter::spawn(&ours, command);
         exporter.wait_ready();
@@ -104,7 +105,7 @@ fn with_few_descriptors_clients_leave_enough_for_the_work() {
     if !root() {
         return;
     }
-    for (limit, most) in [(64, 64), (256, 150)] {
+    for limit in [64, 256] {
         let namespace = Namespace::new();
         let files = tempfile::tempdir().unwrap();
         let inventory = files.path().join("ethers");
@@ -114,11 +115,14 @@ fn with_few_descriptors_clients_leave_enough_for_the_work() {
         let exporter = Exporter::spawn(&namespace, command);
         exporter.wait_ready();
         let kept = scraper(&namespace);
+        // Half of what is free by then is for the work, of which some goes on.
+        let most = usize::midpoint(open_files(&exporter), limit) + 8;
         let silent: Vec<TcpStream> =
             (0..600).map(|n| connect_from(&namespace, client(n, 200), PORT).unwrap()).collect();
         scrape(&kept);
         exporter.scrape();
-        assert!(open_files(&exporter) < most, "{} of {limit} are open", open_files(&exporter));
+        let open = open_files(&exporter);
+        assert!(open < most && most < limit, "{open} of {limit} are open, {most} may be");
         // Files are read all the while.
         std::fs::write(&inventory, "02:00:00:00:00:01 one\n").unwrap();
         exporter.wait_value("macwatch_inventory_entries", 1.0);

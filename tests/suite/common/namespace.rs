@@ -62,7 +62,7 @@ impl Namespace {
     }
 
     /// A command that becomes macwatch, allowed so many open files and no more.
-    pub(crate) fn with_descriptors(&self, most: u32) -> Command {
+    pub(crate) fn with_descriptors(&self, most: usize) -> Command {
         const LIMIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/descriptors.py");
         let mut command = self.command("python3");
         command.args([LIMIT, &most.to_string(), BINARY]);
