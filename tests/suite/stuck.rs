@@ -109,8 +109,11 @@ fn a_reload_that_is_asked_for_early_comes_later() {
 fn hang_capture(pid: u32) -> Program {
     let mut tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let thread = tasks.find_map(|task| {
-        let task = task.unwrap();
-        (fs::read_to_string(task.path().join("comm")).unwrap() == "capture\n").then(|| task.file_name())
+        // Another may end meanwhile.
+        let task = task.ok()?;
+        fs::read_to_string(task.path().join("comm"))
+            .is_ok_and(|comm| comm == "capture\n")
+            .then(|| task.file_name())
     });
     let mut strace = Command::new("strace");
     let inject = "inject=setsockopt:delay_enter=3600000000:when=1";
@@ -120,7 +123,7 @@ fn hang_capture(pid: u32) -> Program {
     wait_until("the thread to be traced", || {
         let mut tasks = fs::read_dir(&status).unwrap();
         tasks.any(|task| {
-            let status = fs::read_to_string(task.unwrap().path().join("status"));
+            let status = task.and_then(|task| fs::read_to_string(task.path().join("status")));
             status.is_ok_and(|status| !status.contains("TracerPid:\t0\n"))
         })
     });
