@@ -1,6 +1,7 @@
 //! Network namespaces that a test makes and removes itself.
 
 use std::collections::HashSet;
+use std::env;
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
@@ -12,6 +13,9 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::exporter::BINARY;
 use super::{Engine, engine, root, text, wait_until};
+
+/// Variables that programs in a namespace have from the environment of the tests.
+const KEPT: [&str; 5] = ["PATH", "HOME", "TMPDIR", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"];
 
 /// A network namespace with its loopback up; gone when dropped, with all that is in it.
 #[derive(Debug)]
@@ -57,6 +61,9 @@ impl Namespace {
     pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name]).arg(program.as_ref());
+        // What else the environment says is of the machine: a proxy that nobody reaches from here, or what a service
+        // manager tells of another service.
+        command.env_clear().envs(env::vars_os().filter(|(name, _)| KEPT.iter().any(|kept| name == kept)));
         command.env(engine::VARIABLE, Engine::under_test().name());
         command
     }
@@ -164,9 +171,11 @@ fn remove_stale() {
         .unwrap()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .collect();
+    let own = std::process::id().to_string();
     for name in names {
         let owner = name.strip_prefix("mwtest-").and_then(|rest| rest.split('-').next());
-        if owner.is_some_and(|owner| !running.contains(owner)) {
+        // None is ours yet; a run in a container may have had our number.
+        if owner.is_some_and(|owner| owner == own || !running.contains(owner)) {
             drop(Command::new("ip").args(["netns", "del", &name]).output());
         }
     }
