@@ -1,10 +1,8 @@
 //! The page for people, as it is without scripts.
 
-use std::process::Command;
-
 use crate::common::exporter::{BINARY, PORT};
 use crate::common::frames::{frame, send, source, text};
-use crate::common::{Exporter, Namespace, http, root, text as said, veth, wire};
+use crate::common::{Exporter, Namespace, command, http, root, text as said, veth, wire};
 
 /// Names that would be markup if they were let.
 const ODD: &str = "<script>alert(1)</script> \"quoted\" 'too' & <b>bold</b>";
@@ -77,7 +75,7 @@ fn the_line_to_copy_makes_a_source_known() {
     let line = unescaped(between(&page, "</summary><code>", "</code>"));
     assert!(line.starts_with("b8:27:eb:00:00:09  raspberry-000009  # Raspberry Pi Foundation, universal, "));
     std::fs::write(&inventory, format!("{line}\n")).unwrap();
-    let mut check = Command::new(BINARY);
+    let mut check = command(BINARY);
     let output = check.arg("check").arg("--inventory.file").arg(&inventory).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     exporter.wait_page("it to be known", |page| {

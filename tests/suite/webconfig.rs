@@ -4,7 +4,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -13,7 +13,7 @@ use crate::common::exporter::{BINARY, PORT};
 use crate::common::http::connect;
 use crate::common::pki::Pki;
 use crate::common::secure::{Secure, TLS};
-use crate::common::{Exporter, Namespace, Prometheus, root, text, wait_until};
+use crate::common::{Exporter, Namespace, Prometheus, command, root, text, wait_until};
 
 /// Of "secret", with little work.
 const HASH: &str = "$2y$04$Dt2xIgds.l.elQrubp1Rreti55E7Fht9Vd47NuZQWVUonzrfSsO4W";
@@ -25,14 +25,14 @@ fn check(pki: &Pki, web: impl AsRef<[u8]>) -> (i32, String) {
 }
 
 fn check_file(pki: &Pki, file: &str) -> (i32, String) {
-    let mut command = Command::new(BINARY);
+    let mut command = command(BINARY);
     command.current_dir(pki.folder()).env_clear().args(["check", "--web.config.file", file]);
     let output = command.output().unwrap();
     (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
 }
 
 fn hash(password: &str, cost: u32) -> String {
-    let mut command = Command::new(BINARY);
+    let mut command = command(BINARY);
     command.args(["hash-password", "--cost", &cost.to_string()]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
@@ -565,7 +565,7 @@ fn an_open_door_is_told_of_once() {
 fn a_password_is_hashed_as_the_toolkit_s_documents_say() {
     let pki = Pki::new();
     let run = |arguments: &str, input: &[u8]| {
-        let mut command = Command::new(BINARY);
+        let mut command = command(BINARY);
         command.arg("hash-password").args(arguments.split_whitespace());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -605,7 +605,7 @@ fn a_password_is_hashed_as_the_toolkit_s_documents_say() {
              try:\n    while True:\n        part = os.read(fd, 1000)\n        if not part: break\n        said += part\n\
              except OSError: pass\nsys.stdout.buffer.write(said)\nsys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
         );
-        let output = Command::new("python3").args(["-c", &script]).output().unwrap();
+        let output = command("python3").args(["-c", &script]).output().unwrap();
         (output.status.code(), text(&output))
     };
     let (code, said) = typed("[b's3cret', b's3cret']");
@@ -620,7 +620,7 @@ fn a_password_is_hashed_as_the_toolkit_s_documents_say() {
          before = echo()\nos.write(fd, b'\\x03')\nstatus = os.waitpid(pid, 0)[1]\n\
          print(before, echo(), os.waitstatus_to_exitcode(status))\n"
     );
-    let output = Command::new("python3").args(["-c", &script]).output().unwrap();
+    let output = command("python3").args(["-c", &script]).output().unwrap();
     assert_eq!(text(&output), "False True 130\n");
 }
 

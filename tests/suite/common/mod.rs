@@ -17,7 +17,9 @@ pub(crate) mod prometheus;
 pub(crate) mod secure;
 pub(crate) mod state;
 
-use std::process::Output;
+use std::env;
+use std::ffi::OsStr;
+use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -60,6 +62,15 @@ pub(crate) fn root() -> bool {
         println!("{name}: skipped: makes network namespaces, which takes root");
     }
     root
+}
+
+/// A command that has little of the environment of the tests. The rest is of the machine: a proxy that nobody reaches from
+/// a namespace, options of ours, a language that is not installed, what a service manager tells of another service.
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    const KEPT: [&str; 5] = ["PATH", "HOME", "TMPDIR", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"];
+    let mut command = Command::new(program);
+    command.env_clear().envs(env::vars_os().filter(|(name, _)| KEPT.iter().any(|kept| name == kept)));
+    command
 }
 
 /// The output of a command as text, and whether it succeeded.

@@ -1,7 +1,6 @@
 //! Network namespaces that a test makes and removes itself.
 
 use std::collections::HashSet;
-use std::env;
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
@@ -13,9 +12,6 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::exporter::BINARY;
 use super::{Engine, engine, root, text, wait_until};
-
-/// Variables that programs in a namespace have from the environment of the tests.
-const KEPT: [&str; 5] = ["PATH", "HOME", "TMPDIR", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"];
 
 /// A network namespace with its loopback up; gone when dropped, with all that is in it.
 #[derive(Debug)]
@@ -59,11 +55,8 @@ impl Namespace {
 
     /// A command that will run in this namespace, with the engine under test. The process keeps the identity of the one spawned.
     pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
-        let mut command = Command::new("ip");
+        let mut command = super::command("ip");
         command.args(["netns", "exec", &self.name]).arg(program.as_ref());
-        // What else the environment says is of the machine: a proxy that nobody reaches from here, or what a service
-        // manager tells of another service.
-        command.env_clear().envs(env::vars_os().filter(|(name, _)| KEPT.iter().any(|kept| name == kept)));
         command.env(engine::VARIABLE, Engine::under_test().name());
         command
     }

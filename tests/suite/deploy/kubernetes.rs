@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::common::browser::full;
 use crate::common::exporter::{BINARY, PORT, copy_program};
 use crate::common::frames::{source, text as mac};
-use crate::common::{state, text};
+use crate::common::{command, state, text};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kubernetes")
@@ -214,7 +214,7 @@ fn the_lines_of_the_readme_make_one_inventory_of_what_all_nodes_heard() {
     }
     fs::write(path("kubectl.text"), KUBECTL).unwrap();
     copy_program(&path("kubectl.text"), &path("kubectl"));
-    let mut follow = Command::new("sh");
+    let mut follow = command("sh");
     follow.args(["-ec", lines]).current_dir(&here).env("MACWATCH", BINARY);
     follow.env("PATH", format!("{}:/usr/bin:/bin", here.path().display()));
     let output = follow.output().unwrap();
@@ -225,7 +225,7 @@ fn the_lines_of_the_readme_make_one_inventory_of_what_all_nodes_heard() {
         assert_eq!(learnt.matches(&mac(source(n))).count(), 1, "{learnt}");
     }
     assert!(learnt.starts_with(&fs::read_to_string(folder().join("ethers")).unwrap()), "{learnt}");
-    let mut check = Command::new(BINARY);
+    let mut check = command(BINARY);
     let output = check.args(["check", "--inventory.file"]).arg(&inventory).output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
 }

@@ -7,6 +7,8 @@
 # FOLDER holds what is laid over the machine's folders: units, default, bin, config (/run/config); what services write to
 # /run/out is in FOLDER/out. Prints the process id of systemd once it takes commands; all of it ends when stdin does.
 set -euo pipefail
+# Services are users of their own.
+umask 022
 
 folder=$1
 
@@ -29,6 +31,7 @@ inside() {
     lay /run ""
     mkdir -p /run/config /run/out /run/systemd/system
     cp -r "$folder/config/." /run/config/
+    chmod -R a+rX /run/config
     mount --bind "$folder/out" /run/out
     [ -e /dev/console ] && mount --bind "$folder/out/console" /dev/console
     lay /tmp "" 1777
