@@ -371,11 +371,13 @@ mod tests {
         let tables = tables();
         assert_eq!(tables.read(1), Reading::default());
         let words = tables.tallies.words();
+        // Later than any time namespace puts the clock back by.
+        let since = |ns: u64| (1 << 60) + ns;
         // Of six slots the second, in the first column and in the third.
-        for (at, value) in [(4, 5), (5, 300), (6, 2_000_000), (7, 9_000_000)] {
+        for (at, value) in [(4, 5), (5, 300), (6, since(2_000_000)), (7, since(9_000_000))] {
             words[at].store(value, Ordering::Relaxed);
         }
-        for (at, value) in [(52, 1), (53, 60), (54, 1_000_000), (55, 8_000_000)] {
+        for (at, value) in [(52, 1), (53, 60), (54, since(1_000_000)), (55, since(8_000_000))] {
             words[at].store(value, Ordering::Relaxed);
         }
         let reading = tables.read(1);
