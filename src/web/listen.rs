@@ -10,6 +10,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// tries again a second later.
 const BACKLOG: i32 = 4096;
 
+/// So often another port is tried where any will do.
+const ATTEMPTS: u32 = 20;
+
 /// An address to listen on: `:10148`, `192.0.2.1:10148`, `[::1]:10148` or `host.example:10148`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddress {
@@ -62,6 +65,21 @@ impl ListenAddress {
                 both => Ok(vec![both?]),
             };
         }
+        let mut attempts = 1..=ATTEMPTS;
+        loop {
+            match self.bind_each() {
+                // Any port will do, and the one that was free on the first address was not on another.
+                Err(error)
+                    if self.port == 0
+                        && error.kind() == io::ErrorKind::AddrInUse
+                        && attempts.next().is_some() => {}
+                bound => return bound,
+            }
+        }
+    }
+
+    /// Each address of a name that this machine has, all with the same port.
+    fn bind_each(&self) -> io::Result<Vec<TcpListener>> {
         let mut tried = Vec::new();
         let mut listeners = Vec::new();
         let mut port = self.port;
