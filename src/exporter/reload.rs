@@ -27,7 +27,7 @@ use super::service::Service;
 use super::web_config::WebConfig;
 
 /// When watching the files failed, it is tried again after this time.
-pub(super) const RETRY: Duration = Duration::from_secs(60);
+pub(super) const RETRY: Duration = Duration::from_secs(30);
 
 /// Most who ask over HTTP that are answered by one reading.
 pub(super) const MOST_ASKED: usize = 64;
