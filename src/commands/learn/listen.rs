@@ -49,7 +49,7 @@ pub(super) struct Heard {
     pub(super) dropped: u64,
     /// Addresses that came at the end of the time, and how long that was.
     pub(super) recent: (usize, Duration),
-    /// Some thread did not end, and may have had more to count.
+    /// Some thread did not end in time, and may have had more to count.
     pub(super) stuck: bool,
 }
 
@@ -202,11 +202,14 @@ pub(super) async fn listen(
         }
     };
     progress.end();
-    let mut kept = std::mem::take(&mut *kept.lock());
-    if stuck {
-        sources.snapshot().iter().for_each(|books| kept.take(books));
-    }
-    let Kept { evidence, untracked } = kept;
+    let Kept { evidence, untracked } = {
+        // A thread that ends after all waits for this with its books open: they are in one of the two.
+        let mut kept = kept.lock();
+        if stuck {
+            sources.snapshot().iter().for_each(|books| kept.take(books));
+        }
+        std::mem::take(&mut *kept)
+    };
     let recent = recent(&evidence, listened, Moment::now().unix_ms);
     Ok(Heard {
         evidence,

@@ -38,8 +38,10 @@ pub(super) fn warnings(evidence: &Evidence, heard: Option<&Heard>) -> Vec<String
         }
     }
     if heard.is_some_and(|heard| heard.stuck) {
-        warnings
-            .push("a capture thread is stuck in the kernel: what it had not counted is not here".to_owned());
+        warnings.push(
+            "a capture thread is stuck, or had no turn on a busy machine: what it had not counted is not here"
+                .to_owned(),
+        );
     }
     if evidence.beyond > 0 {
         warnings
