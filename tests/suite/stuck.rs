@@ -179,6 +179,20 @@ fn a_capture_that_hangs_on_its_way_out_is_no_sign_of_life() {
     wait_until("a sign of life", || exporter.logged("no longer stuck") > 0);
 }
 
+/// What is said is not that the reader alone is to blame.
+#[test]
+fn watching_ends_without_a_capture_that_hangs() {
+    let Some((ours, _theirs)) = wire() else { return };
+    let mut watch = Program::spawn(ours.command(BINARY).args(["watch", "-i", "mw0"]));
+    watch.wait_said("msg=capturing");
+    let strace = hang_capture(watch.pid());
+    watch.signal(Signal::INT);
+    watch.wait_said("or a capture thread is stuck");
+    // It does not let go of who ends while it is kept.
+    drop(strace);
+    assert_eq!(watch.wait().code(), Some(1));
+}
+
 /// What was learnt is not lost with it, nor does it keep whoever cannot wait.
 #[test]
 fn learning_ends_without_a_capture_that_hangs() {

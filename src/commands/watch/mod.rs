@@ -108,9 +108,13 @@ pub(super) async fn run(args: &WatchArgs) -> Result<(), Failure> {
         drop(supervisor);
         thread.join()
     });
-    // A reader who has stopped reading holds up the printer, and that the capture threads.
+    // A reader who has stopped reading holds up the printer, and that the capture threads; a driver may hold up one of
+    // these as well. Either way both are waited for.
     let ended = ended(ending).await.ok_or_else(|| {
-        Failure::Cannot("nobody reads stdout: ended without the last lines and the summary".to_owned())
+        Failure::Cannot(
+            "nobody reads stdout, or a capture thread is stuck: ended without the last lines and the summary"
+                .to_owned(),
+        )
     })?;
     let Ok((result, summary)) = ended? else {
         return Err(Failure::Cannot("the printing thread panicked".to_owned()));
