@@ -56,7 +56,7 @@ pub(super) fn write(
             html.element(
                 "<p class=\"notice\"><code>limit=",
                 asked,
-                "</code> asks for more than a page holds: ",
+                "</code> asks for more than a page holds: at most ",
             );
             html.element("", units::exact(PAGE_MOST as u64), " sources are on each. ");
             html.markup("<a").attribute("href", with_query(SOURCES, &query.text()));

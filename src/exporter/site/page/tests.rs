@@ -70,7 +70,7 @@ fn filters_are_shown_as_they_were_asked() {
 /// The API, from which such an address may have been copied, takes it.
 #[test]
 fn a_limit_that_is_cut_is_told() {
-    let told = "<code>limit=1001</code> asks for more than a page holds: 1,000 sources are on each. \
+    let told = "<code>limit=1001</code> asks for more than a page holds: at most 1,000 sources are on each. \
                 <a href=\"./api/v1/sources?limit=1001\">";
     for (query, is_told) in [("limit=1001", true), ("limit=1000", false), ("", false)] {
         let (verdict, page) = page(&pages("/metrics"), query);
