@@ -96,6 +96,8 @@ fn with_few_descriptors_it_captures() {
         command.args(["--capture.engine", "auto"]);
         let exporter = Exporter::spawn(&ours, command);
         exporter.wait_ready();
+        // An interface that could not even be begun with is none that is waited for until then.
+        exporter.wait_up("mw0");
         assert_eq!(exporter.logged("cannot capture"), 0, "{limit}: {}", exporter.log());
     }
 }
