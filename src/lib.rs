@@ -68,7 +68,7 @@
 //! | a read error of another kind | that interface, until a retry after a pause that doubles |
 //! | a capture thread is stuck in the kernel | its interface, also under another name, until it is not; an error in the log |
 //! | a capture thread panics | that interface, until a restart: `capture_up 0`, an error in the log |
-//! | no descriptor or thread for a new interface | that interface; tried again every five seconds |
+//! | no descriptor, thread or room for a new interface | that interface: `capture_up 0`, one error in the log; tried again every five seconds |
 //! | the netlink socket ends | changes are noticed late; opened again every five seconds |
 //! | accept errors | one warning for as long as they last; a pause after each |
 //! | clients do not read their answers | beyond 64 MiB of these, and of what each takes besides, the connections that have been at it longest; those of scrapers last |

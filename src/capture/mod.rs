@@ -10,6 +10,7 @@
 
 pub mod kernel;
 mod leaving;
+mod missing;
 mod roll;
 mod socket;
 mod status;

@@ -36,13 +36,21 @@ pub struct Status {
     rebinds: AtomicU64,
     unreadable: AtomicU64,
     dropped: AtomicU64,
-    socket: Arc<PacketSocket>,
+    engine: &'static str,
+    /// What is captured with; none if that could not be started.
+    socket: Option<Arc<PacketSocket>>,
     /// Rung when a capture begins or ends.
     changed: Arc<Notify>,
 }
 
 impl Status {
     pub(super) fn new(interface: &str, socket: Arc<PacketSocket>, changed: Arc<Notify>) -> Self {
+        let engine = socket.hearing().engine();
+        Self { socket: Some(socket), ..Self::missing(interface, engine, changed) }
+    }
+
+    /// Without a capture, which could not be started.
+    pub(super) fn missing(interface: &str, engine: &'static str, changed: Arc<Notify>) -> Self {
         Self {
             interface: interface.to_owned(),
             since_unix_ms: Moment::now().unix_ms,
@@ -52,14 +60,18 @@ impl Status {
             rebinds: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
-            socket,
+            engine,
+            socket: None,
             changed,
         }
     }
 
     /// The same capture under another name; what was counted so far is the old name's.
     pub(super) fn renamed(&self, interface: &str) -> Self {
-        let status = Self::new(interface, Arc::clone(&self.socket), Arc::clone(&self.changed));
+        let status = Self {
+            socket: self.socket.clone(),
+            ..Self::missing(interface, self.engine, Arc::clone(&self.changed))
+        };
         status.set_link(self.link(), self.mac());
         status.set_bound(self.bound.load(Ordering::Relaxed));
         status
@@ -102,44 +114,40 @@ impl Status {
 
     /// The engine that counts: `kernel` or `channel`.
     pub fn engine(&self) -> &'static str {
-        self.socket.hearing().engine()
+        self.engine
     }
 
     /// Frames that the kernel saw for us and could not hand over: no room in the queue, or no way to describe
     /// them. A super-frame counts once: what was dropped cannot be taken apart. None with the kernel engine, which
     /// counts frames before they are handed over.
     pub fn dropped_frames(&self) -> u64 {
-        match self.socket.hearing() {
-            Hearing::All(_) => self.not_handed_over(),
-            Hearing::Notices(_) => 0,
-        }
+        self.not_handed_over(|hearing| matches!(hearing, Hearing::All(_)))
     }
 
     /// Notices of new sources that were lost in the same way. They are counted all the same.
     pub fn missed_notices(&self) -> u64 {
-        match self.socket.hearing() {
-            Hearing::All(_) => 0,
-            Hearing::Notices(_) => self.not_handed_over(),
-        }
+        self.not_handed_over(|hearing| matches!(hearing, Hearing::Notices(_)))
     }
 
-    fn not_handed_over(&self) -> u64 {
+    /// 0 if what the socket hears is something else.
+    fn not_handed_over(&self, is_meant: impl FnOnce(&Hearing) -> bool) -> u64 {
+        let Some(socket) = self.socket.as_ref().filter(|socket| is_meant(socket.hearing())) else { return 0 };
         // The kernel forgets the number as it tells it, so whoever asks must add it up. An error would say
         // that the socket is closed, and ours is open.
-        if let Ok(drops) = self.socket.take_drops() {
+        if let Ok(drops) = socket.take_drops() {
             self.dropped.fetch_add(u64::from(drops), Ordering::Relaxed);
         }
         self.dropped.load(Ordering::Relaxed) + self.unreadable.load(Ordering::Relaxed)
     }
 
     /// What is captured with.
-    pub(super) fn socket(&self) -> Arc<PacketSocket> {
-        Arc::clone(&self.socket)
+    pub(super) fn socket(&self) -> Option<Arc<PacketSocket>> {
+        self.socket.clone()
     }
 
     /// Bytes of memory that the receive queue may take.
     pub(super) fn queue_bytes(&self) -> usize {
-        self.socket.queue_bytes()
+        self.socket.as_ref().map_or(0, |socket| socket.queue_bytes())
     }
 
     pub(super) fn set_link(&self, link: Link, mac: Option<Mac>) {

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::leaving::Leaving;
+use super::missing::{self, Missing};
 use super::roll::{Roll, Turn};
 use super::watched::Watched;
 use super::worker::{Sink, Worker};
@@ -16,6 +17,7 @@ use super::{Board, Link, SocketPool, Status};
 use crate::interface::follow::{Follower, Listing};
 use crate::interface::select::{Selection, Verdict};
 use crate::interface::{self, Interface};
+use crate::mac::Mac;
 
 /// When something failed that no notice will announce the end of.
 const RETRY: Duration = Duration::from_secs(5);
@@ -58,6 +60,7 @@ pub struct Supervisor<D: Destination> {
     watched: BTreeMap<String, Watched<D::Sink>>,
     /// What could not be let go of so far.
     leaving: Vec<Leaving<D::Sink>>,
+    missing: Missing,
     /// Something failed that is to be tried again.
     unsettled: bool,
     /// Rung by the threads when a capture begins or ends.
@@ -77,6 +80,7 @@ impl<D: Destination> Supervisor<D> {
             board: Arc::default(),
             watched: BTreeMap::new(),
             leaving: Vec::new(),
+            missing: Missing::default(),
             unsettled: false,
             changed: Arc::default(),
             roll,
@@ -161,6 +165,7 @@ impl<D: Destination> Supervisor<D> {
                 self.wait_for(name, interfaces);
             }
         }
+        self.missing.settle(&self.board, |name| self.watched.contains_key(name));
         self.board.settle();
     }
 
@@ -277,8 +282,8 @@ impl<D: Destination> Supervisor<D> {
                 // The thread counted what was left in the queue before it ended.
                 drop(worker);
                 // Bound to an interface that goes on without us, a socket would only cost that one time.
-                if deleted {
-                    self.sockets.give_back(status.socket());
+                if let Some(socket) = status.socket().filter(|_| deleted) {
+                    self.sockets.give_back(socket);
                 }
             }
         }
@@ -287,10 +292,14 @@ impl<D: Destination> Supervisor<D> {
     /// An interface that is there and is to be watched.
     fn keep(&mut self, interface: &Interface, deleted: &HashSet<u32>) {
         let name = &interface.name;
+        let link = if interface.up { Link::Up } else { Link::Down };
         if self.leaving.iter().any(|leaving| leaving.keeps(interface)) {
+            if !self.watched.contains_key(name) {
+                self.miss((name, link, interface.mac), String::new());
+            }
             return;
         }
-        if !self.watched.contains_key(name) && !self.start(name) {
+        if !self.watched.contains_key(name) && !self.start((name, link, interface.mac)) {
             return;
         }
         let Some(watched) = self.watched.get_mut(name) else {
@@ -303,17 +312,18 @@ impl<D: Destination> Supervisor<D> {
             watched.worker.bind(interface.for_pnet());
             watched.told = Link::Absent;
         }
-        watched.become_(if interface.up { Link::Up } else { Link::Down }, Some(interface));
+        watched.become_(link, Some(interface));
     }
 
     /// An interface that was named and does not exist: its series say so until it does.
     fn wait_for(&mut self, name: &str, interfaces: &[Interface]) {
         let now = interfaces.iter().find(|interface| interface.name == name);
-        if self.start(name)
+        let link = if now.is_some() { Link::Unfit } else { Link::Absent };
+        if self.start((name, link, None))
             && let Some(watched) = self.watched.get_mut(name)
         {
-            watched.told = if now.is_some() { Link::Unfit } else { Link::Absent };
-            watched.status.set_link(watched.told, None);
+            watched.told = link;
+            watched.status.set_link(link, None);
             let exist = interface::names(interfaces);
             match now.and_then(Interface::unfit) {
                 Some(why) => tracing::error!(interface = name, why, "cannot be watched"),
@@ -322,8 +332,8 @@ impl<D: Destination> Supervisor<D> {
         }
     }
 
-    /// Starts a thread for an interface; false if that failed, to be tried again.
-    fn start(&mut self, name: &str) -> bool {
+    /// Starts a thread for an interface that is like this; false if that failed, to be tried again.
+    fn start(&mut self, (name, link, mac): (&str, Link, Option<Mac>)) -> bool {
         let started = self.destination.open(name).and_then(|sink| {
             let socket = self.sockets.take()?;
             let status = Arc::new(Status::new(name, Arc::clone(&socket), Arc::clone(&self.changed)));
@@ -340,11 +350,19 @@ impl<D: Destination> Supervisor<D> {
                 true
             }
             Err(error) => {
-                tracing::error!(interface = name, %error, retry_in = ?RETRY, "cannot start capturing");
                 self.unsettled = true;
+                if self.miss((name, link, mac), error.to_string()) {
+                    missing::tell(name, &error, RETRY);
+                }
                 false
             }
         }
+    }
+
+    /// Nothing is captured on an interface that is like this, for that reason; true if that is news.
+    fn miss(&mut self, like: (&str, Link, Option<Mac>), why: String) -> bool {
+        let (engine, changed) = (self.sockets.hearing().engine(), &self.changed);
+        self.missing.show(&self.board, like, why, || Status::missing(like.0, engine, Arc::clone(changed)))
     }
 
     fn pass_on(&mut self, turn: Turn) {

@@ -187,8 +187,11 @@ fn nobody_keeps_the_last_descriptor_from_a_scraper() {
             program.ended().is_some() || program.stderr().contains("msg=listening")
         });
         let Some(status) = program.ended() else {
-            let page = ours.run("curl -sS -f -m 20 http://127.0.0.1:10148/metrics");
-            assert!(page.contains("macwatch_build_info"), "{most}: {page}");
+            // It is captured, or shown not to be.
+            wait_until("its interface", || {
+                ours.run("curl -sS -f -m 20 http://127.0.0.1:10148/metrics")
+                    .contains("macwatch_interface_capture_up{interface=\"mw0\"}")
+            });
             served += 1;
             continue;
         };

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::common::crowd::{CROWD, crowd_of, crowded, sources_on};
-use crate::common::exporter::PORT;
+use crate::common::exporter::{Metrics, PORT};
 use crate::common::http::{ask, connect, connect_from, read_one, read_rest, wait_begun};
-use crate::common::{Exporter, Namespace, root, wait_until};
+use crate::common::{Exporter, Namespace, root, veth, wait_until};
 
 /// Far more than a page takes on a busy machine, less than any limit on clients.
 const PROMPT: Duration = Duration::from_secs(8);
@@ -168,6 +168,58 @@ fn beyond_the_limit_scrapes_are_refused_with_the_reason() {
     assert!(exporter.scrape().value("macwatch_http_requests_total{code=\"503\"}") >= 1.0);
 }
 
+/// Lets it open no descriptor of this number or above.
+fn allow(exporter: &Exporter<'_>, most: usize) {
+    let mut command = Command::new("prlimit");
+    let command = command.args([format!("--pid={}", exporter.pid()), format!("--nofile={most}:")]);
+    assert!(command.status().unwrap().success());
+}
+
+/// Nobody is told of an interface that is in no series.
+#[test]
+fn an_interface_that_cannot_be_captured_is_shown() {
+    if !root() {
+        return;
+    }
+    let (ours, theirs) = (Namespace::new(), Namespace::new());
+    let exporter = Exporter::start(&ours, "");
+    let kept = connect(&ours, PORT).unwrap();
+    let page = || {
+        ask(&kept, "GET", "/metrics");
+        Metrics::parse(&read_one(&kept, "GET").text())
+    };
+    assert!(!page().mentions("mw0"));
+    allow(&exporter, 3);
+    veth(&ours, "mw0", &theirs, "peer0");
+    let told = || exporter.logged("cannot start capturing; raise the limit on open files");
+    wait_until("it to be told", || told() == 1);
+    let shown = page();
+    assert_eq!(shown.interface("capture_up", "mw0"), 0.0);
+    let info = |page: &Metrics| page.matching("macwatch_interface_info{interface=\"mw0\",").count();
+    assert_eq!(info(&shown), 1);
+    assert_eq!(shown.interface("dropped_frames_total", "mw0"), 0.0);
+    for (path, part) in [("/", "mw0"), ("/api/v1/interfaces", "\"capture_up\":false")] {
+        ask(&kept, "GET", path);
+        let text = read_one(&kept, "GET").text();
+        assert!(text.contains(part), "{text}");
+    }
+    // Each notice has it tried again.
+    ours.ip("link set mw0 mtu 1400");
+    // What is gone need not be shown.
+    ours.ip("link set mw0 name mw1");
+    wait_until("the other name", || {
+        let page = page();
+        !page.mentions("mw0") && page.mentions("mw1")
+    });
+    allow(&exporter, 1000);
+    ours.ip("link set mw1 mtu 1300");
+    exporter.wait_up("mw1");
+    assert_eq!(info(&exporter.scrape()), 0);
+    assert_eq!(told(), 2, "once for each name, however often it is tried: {}", exporter.log());
+    ours.ip("link del mw1");
+    exporter.wait_gone("mw1");
+}
+
 #[test]
 fn without_descriptors_it_waits_and_goes_on() {
     if !root() {
@@ -176,11 +228,7 @@ fn without_descriptors_it_waits_and_goes_on() {
     let namespace = Namespace::new();
     let exporter = Exporter::start(&namespace, "");
     // It keeps some in reserve; so they are taken away while it runs.
-    let allow = |most: usize| {
-        let mut command = Command::new("prlimit");
-        let command = command.args([format!("--pid={}", exporter.pid()), format!("--nofile={most}:")]);
-        assert!(command.status().unwrap().success());
-    };
+    let allow = |most| allow(&exporter, most);
     let open = || std::fs::read_dir(format!("/proc/{}/fd", exporter.pid())).unwrap().count();
     let before = exporter.cpu_seconds();
     let alone = open();
