@@ -311,34 +311,32 @@ impl TryFrom<&InterfaceArgs> for Selection {
     }
 }
 
-/// An empty item of a list is none, as after a comma too many.
 fn patterns(option: &'static str, texts: &[String]) -> Result<Vec<NamePattern>, Invalid> {
-    let items: Vec<&str> = texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).collect();
-    not_all_empty(option, texts, &items)?;
+    let items: Vec<&str> = texts.iter().map(|text| text.trim()).collect();
+    none_empty(option, &items)?;
     items.into_iter().map(|text| NamePattern::new(text).map_err(invalid(option, text))).collect()
 }
 
-/// An empty item is none, as with patterns.
 fn paths(files: &[OsString]) -> Result<Vec<PathBuf>, Invalid> {
-    let items: Vec<PathBuf> = files.iter().filter(|file| !file.is_empty()).map(PathBuf::from).collect();
-    not_all_empty("--inventory.file <FILE>", files, &items)?;
-    Ok(items)
+    let shown: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
+    none_empty("--inventory.file <FILE>", &shown)?;
+    Ok(files.iter().map(PathBuf::from).collect())
 }
 
-/// A list that was given and names nothing is most likely a script's variable that is not set: without an inventory
-/// nobody would be unknown, without an interface all would be watched. Variables of the environment that are empty, as
-/// Compose files and manifests leave them, are not given at all.
-fn not_all_empty<T, U>(option: &'static str, given: &[T], items: &[U]) -> Result<(), Invalid> {
-    if items.is_empty() && !given.is_empty() {
-        let value = ",".repeat(given.len() - 1);
-        return Err(invalid(option, &value)(
-            "it names nothing; leave the option out if that is meant".to_owned(),
-        ));
-    }
-    Ok(())
+/// An item that names nothing is most likely a script's variable that is not set: without an inventory nobody would be
+/// unknown, without an interface all would be watched, and without one of two half the network would not be. Variables of
+/// the environment that are empty, as Compose files and manifests leave them, are not given at all.
+fn none_empty(option: &'static str, items: &[impl AsRef<str>]) -> Result<(), Invalid> {
+    let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
+    let why = match items.iter().filter(|item| item.is_empty()).count() {
+        0 => return Ok(()),
+        empty if empty == items.len() => "it names nothing; leave the option out if that is meant",
+        _ => "one of them names nothing, as a variable that is not set; leave it out if that is meant",
+    };
+    Err(invalid(option, &items.join(","))(why.to_owned()))
 }
 
-/// The same for one.
+/// None if it is empty.
 fn file(file: Option<&PathBuf>) -> Option<PathBuf> {
     file.filter(|file| !file.as_os_str().is_empty()).cloned()
 }
@@ -472,13 +470,22 @@ mod tests {
             assert!(error.contains(args[0].trim_start_matches("-i")), "{error}");
             assert!(error.contains("it names nothing; leave the option out"), "{error}");
         }
-        assert_eq!(serve(&["--inventory.file", "a,"]).unwrap().inventory, [PathBuf::from("a")]);
     }
 
     #[test]
-    fn empty_items_of_a_list_are_none() {
-        let config = serve(&["-i", "", "-i", "eth0,, eth1"]).unwrap();
+    fn no_item_of_a_list_is_empty() {
+        for args in [
+            &["-i", "", "-i", "eth0"][..],
+            &["-i", "eth0,, eth1"],
+            &["--interface.exclude", "eth0,"],
+            &["--inventory.file", "a", "--inventory.file", ""],
+        ] {
+            let error = serve(args).unwrap_err().to_string();
+            assert!(error.contains("one of them names nothing, as a variable"), "{args:?}: {error}");
+        }
+        let config = serve(&["-i", "eth0, eth1"]).unwrap();
         let selection = &config.exporter.capture.selection;
         assert_eq!(selection.literals().collect::<Vec<_>>(), ["eth0", "eth1"]);
+        assert_eq!(serve(&["--inventory.file", "a"]).unwrap().inventory, [PathBuf::from("a")]);
     }
 }
