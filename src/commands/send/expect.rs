@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Drill;
+use crate::interface::select::{Selection, Verdict};
 use crate::interface::{Interface, shown};
 use crate::mac::Mac;
 
@@ -56,9 +57,14 @@ pub(super) fn tell(drill: &Drill, interface: &Interface, all: &[Interface], sent
             "0 where an inventory does not list it"
         }
     ));
-    lines.push(format!(
-        "an exporter on this machine counts them on {name}, but not with --capture.direction in"
-    ));
+    lines.push(match Selection::default().verdict(interface, all, false) {
+        Verdict::Not(why) => {
+            format!("an exporter on this machine counts them only if it is told to watch {name}: {why}")
+        }
+        _ => {
+            format!("an exporter on this machine counts them on {name}, but not with --capture.direction in")
+        }
+    });
     lines.push(if destination.octets() == [0xff; 6] {
         "exporters elsewhere on this segment count them".to_owned()
     } else if is_group(destination) {
@@ -93,6 +99,7 @@ fn is_group(mac: Mac) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interface::Master;
     use crate::interface::fixture::ethernet;
     use crate::mac;
 
@@ -130,6 +137,23 @@ mod tests {
 
     /// That of the interface that is sent on.
     const OWN: &str = "02:00:00:00:00:01";
+
+    /// A default exporter hears the bridge, which does not see what is sent on its port.
+    #[test]
+    fn what_nobody_watches_is_told() {
+        let drill = Drill {
+            interface: "p1".to_owned(),
+            source: mac::parse("02:00:00:00:be:ef").unwrap(),
+            destination: mac::parse("03:6d:61:63:77:61").unwrap(),
+            count: 3,
+            interval: Duration::from_secs(3),
+            yes: false,
+        };
+        let (bridge, mut port) = (ethernet(2, "br0"), ethernet(3, "p1"));
+        port.master = Some(Master { index: 2, kind: "bridge".to_owned() });
+        let told = tell(&drill, &port, &[bridge, port.clone()], 3);
+        assert!(told.contains("only if it is told to watch p1: port of bridge br0"), "{told}");
+    }
 
     #[test]
     fn what_differs_is_told() {
