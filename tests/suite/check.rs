@@ -99,7 +99,7 @@ fn what_is_fine_is_counted() {
         fine(format!("{ethers}{more}{empty}{together}"))
     );
     assert_eq!(
-        folder.check_with(&[("MACWATCH_INVENTORY_FILE", "more,,ethers")], ""),
+        folder.check_with(&[("MACWATCH_INVENTORY_FILE", "more,ethers")], ""),
         fine(format!("{more}{ethers}{together}"))
     );
     // The command line wins.
@@ -239,6 +239,10 @@ fn what_is_never_a_device_is_a_warning() {
             String::new()
         )
     );
+    std::fs::write(folder.path("nobody"), "# not yet\n").unwrap();
+    let (code, stdout, _) = folder.check("--inventory.file nobody");
+    assert_eq!(code, 0);
+    assert!(stdout.starts_with("nobody: warning: nobody is listed: every source but"), "{stdout}");
     // Beside faults too, and of all files that are checked.
     std::fs::write(folder.path("bad"), "02:00:00:00:00\n000000000000 none\n").unwrap();
     std::fs::write(folder.path("cut"), "macwatch-state 1\n").unwrap();

@@ -34,6 +34,14 @@ impl Checked {
 
     /// A line for each file, with what is odd about it, and one for all of them if they are several.
     pub(super) fn summarize(&self, text: &mut String) {
+        if let Some((file, _)) = self.inputs.first().filter(|_| self.together.is_empty()) {
+            line(
+                text,
+                file.display(),
+                "warning: nobody is listed: every source but the exporter's own would be unknown, and one that runs with \
+                 a longer list keeps that",
+            );
+        }
         for input in &self.inputs {
             let (one, _) = merged(slice::from_ref(input));
             warn(text, &one);
