@@ -59,11 +59,13 @@ impl WebConfig {
             Reading::Refused(faults) => {
                 let fault = faults.first().map_or_else(String::new, ToString::to_string);
                 let more = faults.len().saturating_sub(1);
+                // One alone may be of the change, which a check of the file knows nothing of.
+                let all = if more > 0 { " (`macwatch check` lists all faults)" } else { "" };
                 tracing::error!(
                     cause,
                     %fault,
                     more,
-                    "web configuration not reloaded; the last good one stays (`macwatch check` lists all faults)"
+                    "web configuration not reloaded; the last good one stays{all}"
                 );
                 // Who looks into the log because of it finds why.
                 self.successful.store(false, Ordering::Relaxed);
