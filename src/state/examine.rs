@@ -86,10 +86,7 @@ fn walk(bytes: &[u8], tell: &mut impl FnMut(usize, String)) {
             if sum != found {
                 let why =
                     if wrong || count != sources { "" } else { ": something was changed within a line" };
-                tell(
-                    last + 1,
-                    format!("it says that the checksum is {sum:08x}, and that is {found:08x}{why}"),
-                );
+                tell(last + 1, format!("the checksum is {found:08x}, and it says {sum:08x}{why}"));
             }
         }
     }
@@ -137,8 +134,7 @@ mod tests {
         let mut changed = whole.clone();
         changed[HEAD.len() + 16] = b'7';
         let crc = |bytes: &[u8]| format::checksum(&bytes[..bytes.len() - "end 2 00000000\n".len()]);
-        let sums =
-            format!("it says that the checksum is {:08x}, and that is {:08x}", crc(&whole), crc(&changed));
+        let sums = format!("the checksum is {:08x}, and it says {:08x}", crc(&changed), crc(&whole));
         for (bytes, expected) in [
             (b"".to_vec(), &["0: it is empty"][..]),
             (
@@ -186,7 +182,7 @@ mod tests {
         let faults = faults(&bytes);
         assert!(faults[0].starts_with("1: it does not begin like"), "{faults:?}");
         assert!(faults[1].starts_with("4: it is not a source"), "{faults:?}");
-        assert!(faults[2].starts_with("5: it says that the checksum"), "{faults:?}");
+        assert!(faults[2].starts_with("5: the checksum is"), "{faults:?}");
         assert!(!faults[2].contains("changed within"), "{faults:?}");
     }
 }

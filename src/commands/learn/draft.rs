@@ -57,7 +57,10 @@ pub(super) fn draft(
     for (mac, found) in evidence.iter() {
         let kind = AddressType::of(mac);
         if !kind.may_send() {
-            anomalies.push(format!("{mac} ({}), {}", kind.as_str(), sighting(found, zone)));
+            // What comes from a list of leases was not seen.
+            let seen = Some(sighting(found, zone)).filter(|seen| !seen.is_empty());
+            let seen = seen.map_or_else(String::new, |seen| format!(", {seen}"));
+            anomalies.push(format!("{mac} ({}){seen}", kind.as_str()));
         } else if let Some(interface) = evidence.owner(mac) {
             own.push(format!("{mac} of {interface}"));
         } else if existing.inventory.find(mac).is_some() {

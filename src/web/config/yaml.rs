@@ -72,7 +72,9 @@ pub(super) fn read(text: &str) -> Result<Option<Rc<Node>>, Refusal> {
     while let Some(next) = parser.next_event() {
         let (event, span) = next.map_err(|error| {
             let info: String = error.info().chars().take(MOST_INFO).collect();
-            (error.marker().line().clamp(1, last), format!("it is not YAML: {}", info.escape_debug()))
+            // Nothing that a terminal obeys; its quotes may stay.
+            let info = info.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"");
+            (error.marker().line().clamp(1, last), format!("it is not YAML: {info}"))
         })?;
         line = span.start.line().clamp(line, last);
         builder.take(event, line).map_err(|what| (line, what))?;

@@ -103,14 +103,14 @@ fn every_fault_has_its_place_and_nothing_is_touched() {
     let before = names(&folder);
     for (file, faults) in [
         ("cut", &["cut:4: the file ends within this line"][..]),
-        ("flipped", &["flipped:6: it says that the checksum is "]),
+        ("flipped", &["flipped:6: the checksum is "]),
         ("newer", &["newer:1: its version is 2, and this program reads up to 1"]),
         (
             "lines",
             &[
                 "lines:4: it is not a source: it was first seen after it was last seen",
                 "lines:6: the number of sources is 2, and it says 3",
-                "lines:6: it says that the checksum is ",
+                "lines:6: the checksum is ",
             ],
         ),
         ("nothing", &["nothing: it is empty"]),
