@@ -59,7 +59,10 @@ const REFUSALS: [(Wrap, &[&str]); 5] = [
     (forbidden, &["bpf(2) is refused although CAP_BPF is there; a seccomp filter", "SystemCallFilter=bpf"]),
     (unknown, &["this kernel or a sandbox has no bpf(2)", "a seccomp filter that lets bpf through"]),
     (without_memory, &["there is no memory for its tables", "MemoryMax"]),
-    (without_descriptors, &["there are no descriptors left", "ulimit -n"]),
+    (
+        without_descriptors,
+        &["too few descriptors are left for its tables", "raise the limit on open files (ulimit -n)"],
+    ),
 ];
 
 #[test]

@@ -132,6 +132,7 @@ impl Engine {
         if cfg!(not(all(target_endian = "little", target_pointer_width = "64"))) {
             return Err(Refusal::unfit("it is made for little-endian machines of 64 bits"));
         }
+        // Held meanwhile, so that they are there afterwards.
         let left =
             (0..LEFT_OVER).map(|_| Ok(eventfd(0, EventfdFlags::CLOEXEC)?)).collect::<io::Result<Vec<_>>>();
         let left = left.map_err(|error| Refusal::of(&error))?;

@@ -92,9 +92,10 @@ impl Refusal {
                 Some(libc::E2BIG) => {
                     ("its tables would be too large".to_owned(), "lower --sources.max-total")
                 }
-                Some(libc::EMFILE | libc::ENFILE) => {
-                    ("there are no descriptors left".to_owned(), "raise the limit on open files (ulimit -n)")
-                }
+                Some(libc::EMFILE | libc::ENFILE) => (
+                    "too few descriptors are left for its tables".to_owned(),
+                    "raise the limit on open files (ulimit -n)",
+                ),
                 _ => (
                     format!("the kernel (Linux {release}) refuses its program: {}", chain(error)),
                     "please report this line; the channel engine counts the same",
